@@ -25,6 +25,9 @@ type Found struct {
 	Components []Component `json:"components,omitempty"`
 	// Owned lists the files of packages, where the file says so.
 	Owned []OwnedFiles `json:"owned,omitempty"`
+	// Licenses of OS packages that the package manager keeps in a file apart
+	// (Debian's copyright files).
+	Licenses []PackageLicenses `json:"licenses,omitempty"`
 	// Distro, where the file names the distribution.
 	Distro *Distro `json:"distro,omitempty"`
 	// Gaps are parts of the file that could not be read or are not supported.
@@ -39,4 +42,10 @@ type OwnedFiles struct {
 	// Paths are relative to the image's root, as the package manager writes
 	// them; they may run through symbolic links such as /lib.
 	Paths []string `json:"paths"`
+}
+
+// PackageLicenses are the licences of one OS package, named as in OwnedFiles.
+type PackageLicenses struct {
+	Package  string   `json:"package"`
+	Licenses []string `json:"licenses"`
 }
