@@ -5,6 +5,7 @@ package tarstream
 
 import (
 	"archive/tar"
+	"io"
 	"io/fs"
 	"path"
 	"strings"
@@ -46,6 +47,9 @@ type Files interface {
 	// Read reads the content of the current Regular entry; it need not be
 	// read to its end, or at all.
 	Read(p []byte) (int, error)
+	// Section gives the current entry's content at random where that costs
+	// nothing; otherwise nil.
+	Section() *io.SectionReader
 }
 
 const (

@@ -239,8 +239,8 @@ func (s *Stream) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Section gives the current entry's content at random where that costs
-// nothing: in an uncompressed stream whose source can do so. Otherwise nil.
+// Section implements Files: for an uncompressed stream whose source reads at
+// random. The bytes are those whose digest is verified as they pass by.
 func (s *Stream) Section() *io.SectionReader {
 	if s.stored != s.plain || s.o.At == nil || s.data < 0 {
 		return nil
