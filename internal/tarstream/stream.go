@@ -250,10 +250,22 @@ func (s *Stream) Section() *io.SectionReader {
 
 // verify compares both digests; the stream has been read to its end.
 func (s *Stream) verify() error {
-	if got := s.Digest(); s.o.Digest != "" && got != s.o.Digest {
-		return &DigestError{s.o.Label, "digest", s.o.Digest, got}
+	if err := s.verifyStored(); err != nil {
+		return err
 	}
 	if got := s.DiffID(); s.o.DiffID != "" && got != s.o.DiffID {
+		return &DigestError{s.o.Label, "diff ID", s.o.DiffID, got}
+	}
+	return nil
+}
+
+// verifyStored compares what can be known of the stored bytes alone.
+func (s *Stream) verifyStored() error {
+	got := s.Digest()
+	if s.o.Digest != "" && got != s.o.Digest {
+		return &DigestError{s.o.Label, "digest", s.o.Digest, got}
+	}
+	if s.stored == s.plain && s.o.DiffID != "" && got != s.o.DiffID {
 		return &DigestError{s.o.Label, "diff ID", s.o.DiffID, got}
 	}
 	return nil
@@ -274,9 +286,9 @@ func (s *Stream) explain(err error) error {
 		_ = s.plain.drain()
 		<-s.plain.done
 	}
-	if s.stored.drain() == nil && s.o.Digest != "" {
-		if got := s.Digest(); got != s.o.Digest {
-			return fmt.Errorf("%w (%w)", &DigestError{s.o.Label, "digest", s.o.Digest, got}, err)
+	if s.stored.drain() == nil {
+		if altered := s.verifyStored(); altered != nil {
+			return fmt.Errorf("%w (%w)", altered, err)
 		}
 	}
 	return fmt.Errorf("%s: %w", s.o.Label, err)
