@@ -40,7 +40,7 @@ func (a Apk) Detect(ctx context.Context, f *plimsoll.File, content *io.SectionRe
 		return r.found(), nil
 	}
 	p := apkParagraph{r: r}
-	l := newLines(ctx, content)
+	l := newLines(ctx, r.bounded(content))
 	for {
 		line, err := l.next()
 		if errors.Is(err, io.EOF) {
@@ -55,6 +55,7 @@ func (a Apk) Detect(ctx context.Context, f *plimsoll.File, content *io.SectionRe
 		}
 		if l.cut {
 			r.gap(plimsoll.Unreadable, "line %d: the file ends in the middle of a line; packages after it are not known", l.number)
+			p.cut = true
 			break
 		}
 		if blank(line) {
@@ -74,6 +75,7 @@ type apkParagraph struct {
 	r      *report
 	first  int // number of its first line; 0: none yet
 	broken string
+	cut    bool // it has no end, which was said already
 	c      plimsoll.Component
 	origin string
 	dir    []byte
@@ -123,7 +125,7 @@ func (p *apkParagraph) field(line []byte, l *lines) {
 			p.dir = append(p.dir, '/')
 		}
 	case 'R':
-		if len(p.files.text) <= maxOwned { // own says so
+		if len(value) > 0 {
 			p.files.add(p.dir, value)
 		}
 	}
@@ -146,12 +148,13 @@ func (p *apkParagraph) end() bool {
 	if p.first == 0 {
 		return true
 	}
-	c, broken, first, files := p.c, p.broken, p.first, p.files.take()
+	c, broken, first := p.c, p.broken, p.first
 	if p.origin != "" && c.Version != "" {
 		// A package has the version of the source that it was built from.
 		c.Source = &plimsoll.SourcePackage{Name: p.origin, Version: c.Version}
 	}
-	*p = apkParagraph{r: p.r, dir: p.dir[:0], files: p.files}
+	p.c, p.broken, p.first, p.origin, p.dir = plimsoll.Component{}, "", 0, "", p.dir[:0]
+	defer p.files.drop()
 	switch {
 	case broken != "":
 	case c.Name == "":
@@ -159,7 +162,7 @@ func (p *apkParagraph) end() bool {
 	case c.Version == "":
 		broken = "no field V, the version"
 	}
-	if broken != "" {
+	if broken != "" && !p.cut {
 		if c.Name != "" {
 			broken = "package " + c.Name + ": " + broken
 		}
@@ -168,6 +171,6 @@ func (p *apkParagraph) end() bool {
 	if c.Name == "" || c.Version == "" {
 		return true
 	}
-	p.r.own(c.Name, files)
+	p.files.give(p.r, c.Name)
 	return p.r.add(c)
 }

@@ -53,6 +53,7 @@ func (Dpkg) Wants(f *plimsoll.File) bool {
 // Detect reads one of the files.
 func (d Dpkg) Detect(ctx context.Context, f *plimsoll.File, content *io.SectionReader) (*plimsoll.Found, error) {
 	r := newReport(d.Name(), f)
+	content = r.bounded(content)
 	var err error
 	switch name, dir := f.Base, strings.TrimSuffix(f.Path, f.Base); {
 	case name == "copyright":
@@ -329,9 +330,6 @@ func listed(ctx context.Context, r *report, name string, content *io.SectionRead
 		// The line before is known now to be a directory, or not.
 		inside := len(line) > len(last) && line[len(last)] == '/' && bytes.HasPrefix(line, last)
 		if !inside && len(last) > 0 {
-			if len(paths.text) > maxOwned {
-				break // own says so
-			}
 			paths.add(last[1:])
 		}
 		if err != nil {
@@ -350,7 +348,7 @@ func listed(ctx context.Context, r *report, name string, content *io.SectionRead
 			last = last[:0]
 		}
 	}
-	r.own(name, paths.take())
+	paths.give(r, name)
 	return nil
 }
 
@@ -375,12 +373,9 @@ func summed(ctx context.Context, r *report, name string, content *io.SectionRead
 			r.gap(plimsoll.Unreadable, "line %d is no MD5 sum with a path: %q", l.number, clip(line))
 			continue
 		}
-		if len(paths.text) > maxOwned {
-			break // own says so
-		}
 		file := bytes.TrimLeft(line[sum:], " *")
 		paths.add(bytes.TrimPrefix(bytes.TrimPrefix(file, []byte("./")), []byte("/")))
 	}
-	r.own(name, paths.take())
+	paths.give(r, name)
 	return nil
 }

@@ -362,10 +362,21 @@ func TestDpkgLimits(t *testing.T) {
 		t.Errorf("%d packages of 4 KB, gaps %q; want a limit at %d bytes", len(found.Components), reasons(found), maxText)
 	}
 
-	list := bytes.Repeat([]byte("/"+strings.Repeat("d", 1000)+"\n"), maxOwned/1000+10)
+	list := bytes.Repeat([]byte("/"+strings.Repeat("d", 1000)+"\n"), maxPaths/1000+10)
 	found = mustDetect(t, Dpkg{}, "var/lib/dpkg/info/a.list", list)
-	if len(found.Gaps) != 1 || found.Gaps[0].Kind != plimsoll.Limited || len(found.Owned) != 1 || len(found.Owned[0].Paths) > maxOwned/1000 {
+	if len(found.Gaps) != 1 || found.Gaps[0].Kind != plimsoll.Limited || len(found.Owned) != 1 || len(found.Owned[0].Paths) > maxPaths/1000 {
 		t.Errorf("%d lists, gaps %q; want a limit", len(found.Owned), reasons(found))
+	}
+
+	// Lines of two bytes would cost far more memory than they have bytes.
+	found = mustDetect(t, Dpkg{}, "var/lib/dpkg/info/a.list", bytes.Repeat([]byte("/x\n"), maxPaths/8))
+	if len(found.Gaps) != 1 || found.Gaps[0].Kind != plimsoll.Limited || len(found.Owned[0].Paths) > maxPaths/pathHeader {
+		t.Errorf("short lines: gaps %q; want a limit", reasons(found))
+	}
+
+	found = mustDetect(t, Dpkg{}, "var/lib/dpkg/status", bytes.Repeat([]byte(" no field of interest to anybody\n"), maxFile/32+1))
+	if len(found.Gaps) == 0 || !strings.Contains(found.Gaps[0].Reason, "only the first 64 MiB were read") {
+		t.Errorf("a huge file: gaps %q; want a limit", reasons(found))
 	}
 
 	found = mustDetect(t, Dpkg{}, "var/lib/dpkg/status", bytes.Repeat([]byte("junk\n\n"), 1000))

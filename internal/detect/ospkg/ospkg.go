@@ -24,7 +24,9 @@ import (
 const (
 	maxPackages = 50_000
 	maxText     = 16 << 20 // bytes of names, versions, maintainers ...
-	maxOwned    = 48 << 20 // bytes of owned paths, with their string headers
+	maxOwned    = 32 << 20 // bytes of owned paths, with their string headers
+	maxPaths    = 16 << 20 // the same of one package; the largest have 100,000 files
+	maxFile     = 64 << 20 // bytes of a text that are read
 	maxLine     = 64 << 10 // longer lines are passed over
 	maxField    = 4 << 10  // bytes of one value that is kept
 	maxGaps     = 20       // broken packages that are named one by one
@@ -100,7 +102,17 @@ func newReport(detector string, f *plimsoll.File) *report {
 	return &report{detector: detector, paths: []string{f.Path}, seen: map[string]string{}}
 }
 
-// found is the result: nil when the file said nothing at all.
+// bounded is as much of content as is read at all. The databases in text form
+// have 100 KB to 10 MB.
+func (r *report) bounded(content *io.SectionReader) *io.SectionReader {
+	if content.Size() <= maxFile {
+		return content
+	}
+	r.gap(plimsoll.Limited, "the file has %d bytes; only the first %d MiB were read", content.Size(), maxFile>>20)
+	return io.NewSectionReader(content, 0, maxFile)
+}
+
+// found is the result.
 func (r *report) found() *plimsoll.Found {
 	if more := r.gaps - maxGaps; more > 0 {
 		r.Gaps = append(r.Gaps, plimsoll.Gap{Kind: plimsoll.Unreadable, Path: r.paths[0], Detector: r.detector,
@@ -171,14 +183,10 @@ func (r *report) add(c plimsoll.Component) bool {
 
 // own takes the files of a package into the report.
 func (r *report) own(name string, paths []string) {
-	const header = 16 // bytes of a string beside its text
 	for i, p := range paths {
-		r.owned += len(p) + header
+		r.owned += len(p) + pathHeader
 		if r.owned > maxOwned {
-			if !r.full {
-				r.gap(plimsoll.Limited, "more than %d MiB of file names in one database; the owners of the rest are not known", maxOwned>>20)
-			}
-			r.full = true
+			r.tooManyPaths(maxOwned)
 			paths = paths[:i]
 			break
 		}
@@ -188,37 +196,58 @@ func (r *report) own(name string, paths []string) {
 	}
 }
 
-// pathList collects paths, however many, in two allocations.
+func (r *report) tooManyPaths(most int) {
+	if !r.full {
+		r.gap(plimsoll.Limited, "more than %d MiB of file names; the owners of the rest are not known", most>>20)
+	}
+	r.full = true
+}
+
+// pathHeader is what a path costs in memory beside its text, at least.
+const pathHeader = 16
+
+// pathList collects the paths of one package in few allocations.
 type pathList struct {
 	text []byte
 	ends []int
+	full bool // more than maxPaths were given
 }
 
 // newPathList makes room for the paths of a list of so many bytes, which is
 // not to be believed without end.
-func newPathList(size int64) pathList {
+func newPathList(size int64) *pathList {
 	size = min(size, 1<<20)
-	return pathList{text: make([]byte, 0, size), ends: make([]int, 0, size/48)}
+	return &pathList{text: make([]byte, 0, size), ends: make([]int, 0, size/48)}
 }
 
 // add takes in the path that the parts make when joined as they are.
 func (p *pathList) add(parts ...[]byte) {
+	if len(p.text)+pathHeader*len(p.ends) > maxPaths {
+		p.full = true
+		return
+	}
 	for _, part := range parts {
 		p.text = append(p.text, part...)
 	}
 	p.ends = append(p.ends, len(p.text))
 }
 
-// take returns the paths and leaves the list empty.
-func (p *pathList) take() []string {
+// give hands the paths to the report as those of the named package, and leaves
+// the list empty.
+func (p *pathList) give(r *report, name string) {
 	text, paths, from := string(p.text), make([]string, len(p.ends)), 0
 	for i, end := range p.ends {
 		paths[i] = text[from:end]
 		from = end
 	}
-	p.text, p.ends = p.text[:0], p.ends[:0]
-	return paths
+	r.own(name, paths)
+	if p.full {
+		r.tooManyPaths(maxPaths)
+	}
+	p.drop()
 }
+
+func (p *pathList) drop() { p.text, p.ends, p.full = p.text[:0], p.ends[:0], false }
 
 // printable says whether s is UTF-8 without control characters.
 func printable(s string) bool {

@@ -159,7 +159,7 @@ func journal(r *report, content *io.SectionReader) error {
 // format NAME VERSION-RELEASE INSTALLTIME BUILDTIME VENDOR EPOCH SIZE ARCH
 // EPOCHNUM SOURCERPM, separated by tabs.
 func manifest(ctx context.Context, r *report, content *io.SectionReader) error {
-	l := newLines(ctx, content)
+	l := newLines(ctx, r.bounded(content))
 	for {
 		line, err := l.next()
 		if errors.Is(err, io.EOF) {
@@ -168,7 +168,7 @@ func manifest(ctx context.Context, r *report, content *io.SectionReader) error {
 		if err != nil {
 			return err
 		}
-		if blank(line) {
+		if blank(line) && !l.long {
 			continue
 		}
 		field := bytes.Split(line, []byte("\t"))
