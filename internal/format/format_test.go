@@ -133,6 +133,11 @@ func TestParsePURL(t *testing.T) {
 			Type: "rpm", Name: "bash", Version: "2:4.4.20-4.el8", Architecture: "x86_64",
 			Source: "bash", SourceVersion: "4.4.20-4.el8", DistroID: "centos", DistroVersion: "8", Detector: "rpm",
 		},
+		"pkg:apk/alpine/alpine-keys@2.4-r1?arch=x86_64&distro=3.15.5": {
+			PURL: "pkg:apk/alpine/alpine-keys@2.4-r1?arch=x86_64&distro=3.15.5",
+			Type: "apk", Name: "alpine-keys", Version: "2.4-r1", Architecture: "x86_64",
+			DistroID: "alpine", DistroVersion: "3.15.5", Detector: "apk",
+		},
 		"pkg:npm/%40angular/core@12.3.1": {
 			PURL: "pkg:npm/%40angular/core@12.3.1", Type: "npm", Name: "@angular/core", Version: "12.3.1", Ecosystem: "npm",
 		},

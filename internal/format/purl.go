@@ -10,15 +10,15 @@ import (
 // Package is what a package URL says about a component, in Plimsoll's words:
 // see plimsoll.Component for the fields of the same names.
 type Package struct {
-	PURL                       string // canonical
-	Type                       string // "deb", "npm"
-	Name, Version              string
-	Ecosystem                  string // empty for OS packages
-	Architecture               string
-	Source, SourceVersion      string // from the qualifier "upstream"
-	DistroID, DistroVersion    string // from the qualifier "distro", or the namespace
-	Detector                   string // "dpkg", "apk" and "rpm" for OS packages, otherwise ""
-	Container, OperatingSystem bool   // it names an image, or a distribution: no package
+	PURL                    string // canonical
+	Type                    string // "deb", "npm"
+	Name, Version           string
+	Ecosystem               string // empty for OS packages
+	Architecture            string
+	Source, SourceVersion   string // from the qualifier "upstream"
+	DistroID, DistroVersion string // from the qualifier "distro", or the namespace
+	Detector                string // "dpkg", "apk" and "rpm" for OS packages, otherwise ""
+	Container               bool   // it names an image, not a package
 }
 
 // ParsePURL reads a package URL as any tool may have written it.
@@ -40,11 +40,12 @@ func ParsePURL(s string) (Package, error) {
 			p.Version = epoch + ":" + p.Version
 		}
 		p.Source, p.SourceVersion = upstream(u.Type, qualifiers["upstream"])
+		// syft writes "alpine-3.15", trivy "3.15.5" with the namespace alpine.
 		distro := qualifiers["distro"]
 		if i := strings.LastIndexByte(distro, '-'); i > 0 {
 			p.DistroID, p.DistroVersion = distro[:i], distro[i+1:]
 		} else {
-			p.DistroID = u.Namespace
+			p.DistroID, p.DistroVersion = u.Namespace, distro
 		}
 	case "oci", "docker":
 		p.Container = true

@@ -71,15 +71,15 @@ func EscapeAll[T any](v T) T { return mapped(v, Escape) }
 func UnescapeAll[T any](v T) T { return mapped(v, Unescape) }
 
 func mapped[T any](v T, f func(string) string) T {
-	original := reflect.ValueOf(&v).Elem()
-	if !changes(original, f) {
-		return v
-	}
-	return copied(original, f).Interface().(T)
+	return copied(reflect.ValueOf(&v).Elem(), f).Interface().(T)
 }
 
-// changes reports whether f would change any string in v.
+// changes reports whether f would change any string in v. Unexported fields,
+// such as those of time.Time, are left alone.
 func changes(v reflect.Value, f func(string) string) bool {
+	if !v.CanInterface() {
+		return false
+	}
 	switch v.Kind() {
 	case reflect.String:
 		return f(v.String()) != v.String()
@@ -87,7 +87,7 @@ func changes(v reflect.Value, f func(string) string) bool {
 		return !v.IsNil() && changes(v.Elem(), f)
 	case reflect.Struct:
 		for i := range v.NumField() {
-			if v.Type().Field(i).IsExported() && changes(v.Field(i), f) {
+			if changes(v.Field(i), f) {
 				return true
 			}
 		}
@@ -107,37 +107,35 @@ func changes(v reflect.Value, f func(string) string) bool {
 	return false
 }
 
-// copied is a deep copy of v with f applied to every string.
+// copied is v with f applied to every string: v itself, or a copy that shares
+// what f leaves as it is.
 func copied(v reflect.Value, f func(string) string) reflect.Value {
+	if !changes(v, f) {
+		return v
+	}
 	to := reflect.New(v.Type()).Elem()
 	to.Set(v)
 	switch v.Kind() {
 	case reflect.String:
 		to.SetString(f(v.String()))
 	case reflect.Pointer:
-		if !v.IsNil() {
-			to.Set(reflect.New(v.Type().Elem()))
-			to.Elem().Set(copied(v.Elem(), f))
-		}
+		to.Set(reflect.New(v.Type().Elem()))
+		to.Elem().Set(copied(v.Elem(), f))
 	case reflect.Struct:
 		for i := range v.NumField() {
-			if v.Type().Field(i).IsExported() {
+			if changes(v.Field(i), f) {
 				to.Field(i).Set(copied(v.Field(i), f))
 			}
 		}
 	case reflect.Slice:
-		if !v.IsNil() {
-			to.Set(reflect.MakeSlice(v.Type(), v.Len(), v.Len()))
-			for i := range v.Len() {
-				to.Index(i).Set(copied(v.Index(i), f))
-			}
+		to.Set(reflect.MakeSlice(v.Type(), v.Len(), v.Len()))
+		for i := range v.Len() {
+			to.Index(i).Set(copied(v.Index(i), f))
 		}
 	case reflect.Map:
-		if !v.IsNil() {
-			to.Set(reflect.MakeMapWithSize(v.Type(), v.Len()))
-			for it := v.MapRange(); it.Next(); {
-				to.SetMapIndex(copied(it.Key(), f), copied(it.Value(), f))
-			}
+		to.Set(reflect.MakeMapWithSize(v.Type(), v.Len()))
+		for it := v.MapRange(); it.Next(); {
+			to.SetMapIndex(copied(it.Key(), f), copied(it.Value(), f))
 		}
 	}
 	return to

@@ -58,7 +58,7 @@ func Schema(t testing.TB, name string) *jsonschema.Schema {
 	compiler := jsonschema.NewCompiler()
 	compiler.AssertFormat()
 	for _, f := range files {
-		text, err := os.ReadFile(filepath.Join(moduleDir(t, f.module), f.path))
+		text, err := os.ReadFile(filepath.Join(Module(t, f.module), f.path))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,9 +80,10 @@ func Schema(t testing.TB, name string) *jsonschema.Schema {
 	return schema
 }
 
-// moduleDir is the directory of a Go module: of the version in go.mod, or of
-// the one named after "@".
-func moduleDir(t testing.TB, module string) string {
+// Module is the directory of a Go module, which is downloaded when needed: in
+// the version of go.mod, or in the one named after "@". Nothing is added to
+// go.mod.
+func Module(t testing.TB, module string) string {
 	t.Helper()
 	cmd := exec.Command("go", "mod", "download", "-json", module)
 	cmd.Dir = Root(t)
