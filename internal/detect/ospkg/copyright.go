@@ -30,6 +30,11 @@ func licensed(ctx context.Context, r *report, name string, content *io.SectionRe
 	const mostLicenses = 100
 	field, common := []byte("License:"), []byte("usr/share/common-licenses/")
 	names := map[string]bool{}
+	add := func(name []byte) {
+		if s := r.keepShared(name); s != "" {
+			names[s] = true
+		}
+	}
 	formal, first := false, true
 	for l := newLines(ctx, content); len(names) < mostLicenses; {
 		line, err := l.next()
@@ -45,14 +50,11 @@ func licensed(ctx context.Context, r *report, name string, content *io.SectionRe
 		switch {
 		case formal && bytes.HasPrefix(line, field):
 			if short := bytes.TrimSpace(line[len(field):]); isShortName(short) {
-				names[r.keepShared(short)] = true
+				add(short)
 			}
 		case !formal:
 			for _, rest, found := bytes.Cut(line, common); found; _, rest, found = bytes.Cut(rest, common) {
-				text := bytes.TrimRight(rest[:leading(rest)], ".")
-				if len(text) > 0 {
-					names[r.keepShared(text)] = true
-				}
+				add(bytes.TrimRight(rest[:leading(rest)], "."))
 			}
 		}
 	}

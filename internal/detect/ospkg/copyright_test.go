@@ -74,6 +74,7 @@ func TestCopyrightOfRealPackages(t *testing.T) {
 
 func FuzzCopyright(f *testing.F) {
 	f.Add([]byte("Format: x\n\nFiles: *\nLicense: GPL-2+\n text\n"))
+	f.Add([]byte("Format\nLicense:\x7f"))
 	f.Add([]byte("see /usr/share/common-licenses/GPL-3.\n"))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		found := mustDetect(t, Dpkg{}, "usr/share/doc/a/copyright", content)

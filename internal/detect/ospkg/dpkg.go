@@ -38,6 +38,8 @@ func (Dpkg) Wants(f *plimsoll.File) bool {
 		return f.Base == "status" && isOpkg(f.Path)
 	}
 	switch name := f.Path[len(dpkgDir):]; {
+	case f.Base == "" || f.Base[0] == '.': // the name of no package
+		return false
 	case name == "status", name == "status-new":
 		return true
 	case strings.HasPrefix(name, "info/"):

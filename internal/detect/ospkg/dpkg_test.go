@@ -424,6 +424,7 @@ func FuzzDpkgStatus(f *testing.F) {
 	f.Add("status", []byte("Package: a\nStatus: deinstall ok config-files\n\nPackage: b\nStatus: install ok half-installed\nVersion: 1"))
 	f.Add("status.d/a", []byte("Package: a\nVersion: 1:2~3-4\n"))
 	f.Add("status.d/a.md5sums", []byte("d41d8cd98f00b204e9800998ecf8427e  usr/bin/a\n"))
+	f.Add("status.d/.md5sums", []byte("d41d8cd98f00b204e9800998ecf8427e  usr/bin/a\n"))
 	f.Add("info/a:amd64.list", []byte("/.\n/usr\n/usr/bin\n/usr/bin/a\n"))
 	f.Add("updates/0000", []byte("Package: a\n"))
 	f.Fuzz(func(t *testing.T, name string, content []byte) {
