@@ -65,6 +65,7 @@ type pass struct {
 	looked  map[string]looked // files that some detector wanted, by path
 	links   []hardLink
 	dropped int // gaps beyond mostGaps
+	file    plimsoll.File
 
 	lastDir, lastReal string // the last result of resolve
 }
@@ -214,10 +215,11 @@ func (p *pass) look(ctx context.Context, files tarstream.Files, e *tarstream.Ent
 	var section *io.SectionReader
 	defer p.content.release()
 	for _, name := range names {
-		f := e.File
+		f := &p.file // not a variable: it would cost an allocation for every file
+		*f = e.File
 		f.Path, f.Base = name.path, base(name.path)
 		for _, d := range p.Detectors {
-			if !d.Wants(&f) {
+			if !d.Wants(f) {
 				continue
 			}
 			if section == nil {
@@ -235,14 +237,14 @@ func (p *pass) look(ctx context.Context, files tarstream.Files, e *tarstream.Ent
 					return nil // a broken stream says so again at the next entry
 				}
 			}
-			got, err := d.Detect(ctx, &f, io.NewSectionReader(section, 0, section.Size()))
+			got, err := d.Detect(ctx, f, io.NewSectionReader(section, 0, section.Size()))
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
 			if err != nil {
 				got = &plimsoll.Found{Gaps: []plimsoll.Gap{{Kind: plimsoll.Unreadable, Reason: err.Error()}}}
 			}
-			p.found = append(p.found, found{name.at, report(&f, d, got)})
+			p.found = append(p.found, found{name.at, report(f, d, got)})
 		}
 	}
 	return nil
@@ -377,7 +379,7 @@ func renamed(r FileReport, path string) FileReport {
 func (p *pass) finish() *Report {
 	p.names.sort()
 	for _, f := range p.found {
-		if !p.names.replaced(f.Path, f.at) {
+		if !p.names.replaced(nameHash(f.Path), uint32(f.at)) {
 			p.report.Files = append(p.report.Files, f.FileReport)
 		}
 	}

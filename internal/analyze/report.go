@@ -129,69 +129,98 @@ func (h *Hides) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// names gathers the names of a layer's entries while it is read: 16 bytes each.
+// names gathers the names of a layer's entries while it is read: 32 bytes each.
 type names struct {
-	seen []nameSeen
-	dir  string // the directory whose parents were added last
+	seen    []nameSeen
+	dir     string // the directory whose parents were added last
+	dirHash uint64
+	mixed   bool
 }
 
 type nameSeen struct {
-	hash uint64 // with flags
-	at   uint32 // the entry's number
-	own  bool   // it also replaces what the same layer had there before
+	hash   uint64 // with flags
+	parent uint64 // hash of the directory
+	at     uint32 // the entry's number
+	own    bool   // an entry of the layer's own tree, not a marker
 }
 
 // add records the entry with number at and what it does to other names.
 func (n *names) add(path string, flags uint64, at int, own bool) {
-	n.seen = append(n.seen, nameSeen{nameHash(path) | flags, uint32(at), own})
 	// A runtime makes the directories above an entry where they are missing,
 	// each in the place of a lower layer's file of that name. Entries of one
 	// directory mostly stand together, so comparing with the last is enough
 	// to keep repetitions few.
-	dir := path[:max(strings.LastIndexByte(path, '/'), 0)]
-	for d := dir; d != "" && d != n.dir && !strings.HasPrefix(n.dir, d+"/"); d = d[:max(strings.LastIndexByte(d, '/'), 0)] {
-		n.seen = append(n.seen, nameSeen{nameHash(d) | hidesItself, uint32(at), false})
+	dir := parentOf(path)
+	if dir != n.dir || n.dirHash == 0 {
+		for d := dir; d != "" && d != n.dir && !strings.HasPrefix(n.dir, d+"/"); d = parentOf(d) {
+			n.seen = append(n.seen, nameSeen{nameHash(d) | hidesItself, nameHash(parentOf(d)), uint32(at), false})
+		}
+		n.dir, n.dirHash = dir, nameHash(dir)
 	}
-	n.dir = dir
+	n.seen = append(n.seen, nameSeen{nameHash(path) | flags, n.dirHash, uint32(at), own})
 }
 
+func parentOf(path string) string { return path[:max(strings.LastIndexByte(path, '/'), 0)] }
+
+// sort prepares for the methods below. Only in a layer where a name is first
+// one thing and then another, which tar does not make of a real tree, do
+// entries have to be followed up to the root.
 func (n *names) sort() {
 	slices.SortFunc(n.seen, func(a, b nameSeen) int {
 		return cmp.Or(cmp.Compare(a.hash&^hideFlags, b.hash&^hideFlags), cmp.Compare(a.at, b.at))
 	})
+	for i := 1; i < len(n.seen); i++ {
+		a, b := n.seen[i-1], n.seen[i]
+		n.mixed = n.mixed || a.hash&^hideFlags == b.hash&^hideFlags && a.hash != b.hash
+	}
+}
+
+// of gives the records of one name, in the order of the entries.
+func (n *names) of(name uint64) []nameSeen {
+	first, _ := slices.BinarySearchFunc(n.seen, name, func(s nameSeen, name uint64) int { return cmp.Compare(s.hash&^hideFlags, name) })
+	end := first
+	for end < len(n.seen) && n.seen[end].hash&^hideFlags == name {
+		end++
+	}
+	return n.seen[first:end]
 }
 
 // replaced reports whether a later entry of the same layer took the place of
-// the file at path, the entry with number at: the same name again, or
-// something else than a directory where the path needs one.
-func (n *names) replaced(path string, at int) bool {
-	hashes := nameHashes(path)
-	for i, name := range hashes {
-		flag := hidesBelow
-		if i == len(hashes)-1 {
-			flag = hidesItself
-		}
-		first, _ := slices.BinarySearchFunc(n.seen, name, func(s nameSeen, name uint64) int { return cmp.Compare(s.hash&^hideFlags, name) })
-		for _, s := range n.seen[first:] {
-			if s.hash&^hideFlags != name {
-				break
-			}
-			if s.own && s.hash&flag != 0 && int(s.at) > at {
+// what the entry with number at had at name: the same name again, or something
+// else than a directory where the way to it needs one.
+func (n *names) replaced(name uint64, at uint32) bool {
+	flag := hidesItself
+	for root := nameHash(""); name != root; {
+		records := n.of(name)
+		for _, s := range records {
+			if s.own && s.hash&flag != 0 && s.at > at {
 				return true
 			}
 		}
+		if len(records) == 0 {
+			break
+		}
+		name, flag = records[0].parent, hidesBelow
 	}
 	return false
 }
 
-// hides is the sorted set.
+// hides is the sorted set. What an entry hides counts only if it is still
+// there at the layer's end.
 func (n *names) hides() Hides {
 	var h Hides
-	for _, s := range n.seen {
-		if last := len(h) - 1; last >= 0 && h[last]&^hideFlags == s.hash&^hideFlags {
-			h[last] |= s.hash & hideFlags
-		} else {
-			h = append(h, s.hash)
+	for rest := n.seen; len(rest) > 0; {
+		name := rest[0].hash &^ hideFlags
+		records := n.of(name)
+		rest = rest[len(records):]
+		var flags uint64
+		for _, s := range records {
+			if !s.own || !n.mixed || !n.replaced(name, s.at) {
+				flags |= s.hash & hideFlags
+			}
+		}
+		if flags != 0 {
+			h = append(h, name|flags)
 		}
 	}
 	return h
