@@ -183,7 +183,7 @@ func (e *encoder) component(from *plimsoll.Component, ref string) component {
 		Name: from.Name, Version: from.Version, PURL: from.PURL,
 		Licenses: licenses(from.Licenses),
 	}
-	if c.Type == "" {
+	if from.Type != plimsoll.Application {
 		c.Type = string(plimsoll.Library)
 	}
 	if from.Vendor != "" {
