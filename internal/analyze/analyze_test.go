@@ -265,7 +265,7 @@ func TestGaps(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	big := strings.Repeat("a 1\n", 3<<20) // 12 MiB: more than is held in memory
+	big := "a 1" + strings.Repeat(" ", 12<<20) // 12 MiB: more than is held in memory
 	for _, c := range []struct {
 		name   string
 		change func(*plimsoll.Limits)
