@@ -8,9 +8,9 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"hash"
-	"io"
 	"time"
 )
 
@@ -29,25 +29,30 @@ type Options struct {
 	AllLayers bool
 }
 
-// ID collects what makes a document unique and gives it a UUID.
-type ID struct{ sum hash.Hash }
+// ID collects what makes something unique and gives it a name.
+type ID struct {
+	sum hash.Hash
+	buf []byte
+}
 
-// NewID starts from the seed of the options.
+// NewID starts from a seed.
 func NewID(seed string) *ID {
-	id := &ID{sha256.New()}
+	id := &ID{sum: sha256.New()}
 	id.Add(seed)
 	return id
 }
 
 // Add takes in strings; ("ab", "c") and ("a", "bc") differ.
 func (id *ID) Add(parts ...string) {
-	var length [8]byte
 	for _, p := range parts {
-		binary.LittleEndian.PutUint64(length[:], uint64(len(p)))
-		id.sum.Write(length[:])
-		io.WriteString(id.sum, p)
+		id.buf = binary.LittleEndian.AppendUint64(id.buf[:0], uint64(len(p)))
+		id.buf = append(id.buf, p...)
+		id.sum.Write(id.buf)
 	}
 }
+
+// Short is twelve hexadecimal digits.
+func (id *ID) Short() string { return hex.EncodeToString(id.sum.Sum(nil)[:6]) }
 
 // UUID of all that was added: version 8 of RFC 9562, custom content, because
 // version 5 is bound to SHA-1.

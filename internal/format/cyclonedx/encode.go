@@ -1,8 +1,6 @@
 package cyclonedx
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -285,9 +283,9 @@ func (e *encoder) unique(ref string) string {
 
 // fingerprint of where a component lies.
 func fingerprint(c *plimsoll.Component) string {
-	sum := sha256.New()
-	fmt.Fprintf(sum, "%s\x00%q", c.DiffID, c.Paths)
-	return hex.EncodeToString(sum.Sum(nil)[:6])
+	id := format.NewID(string(c.DiffID))
+	id.Add(c.Paths...)
+	return id.Short()
 }
 
 type properties struct{ list []property }

@@ -2,8 +2,6 @@ package spdx
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -220,8 +218,7 @@ func (e *encoder) declared(list []string) string {
 		license, ok := format.ParseLicense(s)
 		switch {
 		case !ok:
-			sum := sha256.Sum256([]byte(s))
-			ref := "LicenseRef-" + format.Slug(s, 40) + "-" + hex.EncodeToString(sum[:4])
+			ref := "LicenseRef-" + format.Slug(s, 40) + "-" + format.NewID(s).Short()
 			e.text(ref, s)
 			parts = append(parts, ref)
 			continue
@@ -249,9 +246,10 @@ func (e *encoder) text(ref, text string) {
 // id is the same for a component in every document: made of its name, for
 // people, and of a hash of what and where it is.
 func (e *encoder) id(c *plimsoll.Component) string {
-	sum := sha256.New()
-	fmt.Fprintf(sum, "%s\x00%s\x00%q\x00%t", c.PURL, c.DiffID, c.Paths, c.Removed != nil)
-	id := "SPDXRef-Package-" + format.Slug(c.Name, 40) + "-" + hex.EncodeToString(sum.Sum(nil)[:6])
+	hash := format.NewID(c.PURL)
+	hash.Add(string(c.DiffID), strconv.FormatBool(c.Removed != nil))
+	hash.Add(c.Paths...)
+	id := "SPDXRef-Package-" + format.Slug(c.Name, 40) + "-" + hash.Short()
 	free := id
 	for e.ids[free] > 0 {
 		e.ids[id]++

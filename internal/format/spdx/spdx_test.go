@@ -130,13 +130,13 @@ func TestEncode(t *testing.T) {
 		t.Error("history is written without AllLayers")
 	}
 	for name, want := range map[string]string{
-		"libssl3":         "Apache-2.0 AND LicenseRef-Artistic-80f0a4eb AND LicenseRef-GPL-1--a5a3c5ae",
-		"nginx":           "LicenseRef-BSD-and-MIT-2f43a5cf",
+		"libssl3":         "Apache-2.0 AND LicenseRef-Artistic-# AND LicenseRef-GPL-1--#",
+		"nginx":           "LicenseRef-BSD-and-MIT-#",
 		"example.com/app": "Unicode-3.0",
-		"thing":           "(GPL-2.0-or-later WITH Classpath-exception-2.0) AND LicenseRef-own AND LicenseRef-see-the-file-COPYING-16e7eed5",
+		"thing":           "(GPL-2.0-or-later WITH Classpath-exception-2.0) AND LicenseRef-own AND LicenseRef-see-the-file-COPYING-#",
 	} {
 		got := packages[name].PackageLicenseDeclared
-		if cut := func(s string) string { return hashes.ReplaceAllString(s, "-#") }; cut(got) != cut(want) {
+		if hashes.ReplaceAllString(got, "-#") != want {
 			t.Errorf("licence of %s: %s, want %s", name, got, want)
 		}
 	}
@@ -203,7 +203,7 @@ func TestDecodeEdited(t *testing.T) {
 	}
 }
 
-var hashes = regexp.MustCompile("-[0-9a-f]{8}\\b")
+var hashes = regexp.MustCompile("-[0-9a-f]{12}\\b")
 
 const aaaa = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
