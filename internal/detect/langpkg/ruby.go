@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/package-url/packageurl-go"
@@ -152,6 +153,11 @@ func rubyStrings(s string) []string {
 		for i = 0; i < len(s) && s[i] != end; i++ {
 			if s[i] == '\\' && i+1 < len(s) {
 				i++
+				if r, n := rubyRune(s[i:]); n > 0 && end == '"' {
+					b.WriteRune(r)
+					i += n - 1
+					continue
+				}
 			}
 			b.WriteByte(s[i])
 		}
@@ -162,4 +168,28 @@ func rubyStrings(s string) []string {
 		list = append(list, b.String())
 	}
 	return list
+}
+
+// rubyRune reads u00e9 or u{1f600}, behind a backslash, and gives the length
+// of what it read.
+func rubyRune(s string) (r rune, n int) {
+	digits, ok := strings.CutPrefix(s, "u")
+	switch {
+	case !ok:
+		return 0, 0
+	case strings.HasPrefix(digits, "{"):
+		if digits, _, ok = strings.Cut(digits[1:], "}"); !ok {
+			return 0, 0
+		}
+		n = len(digits) + 3
+	case len(digits) < 4:
+		return 0, 0
+	default:
+		digits, n = digits[:4], 5
+	}
+	code, err := strconv.ParseUint(digits, 16, 31)
+	if err != nil {
+		return 0, 0
+	}
+	return rune(code), n
 }
