@@ -237,7 +237,7 @@ func (c *Cache) grown(bytes int64) {
 func (c *Cache) evict() int64 {
 	var entries []entry
 	var size int64
-	c.walk(func(e entry) {
+	err := c.walk(func(e entry) {
 		if e.temp && time.Since(e.used) > staleAfter {
 			_ = os.Remove(e.path)
 			return
@@ -247,7 +247,7 @@ func (c *Cache) evict() int64 {
 			entries = append(entries, e)
 		}
 	})
-	if size <= c.max {
+	if err != nil || size <= c.max {
 		return size
 	}
 	slices.SortFunc(entries, func(a, b entry) int {

@@ -326,7 +326,8 @@ func listed(ctx context.Context, r *report, name string, content *io.SectionRead
 	l := newLines(ctx, content)
 	for {
 		line, err := l.next()
-		if err != nil && !errors.Is(err, io.EOF) {
+		end := errors.Is(err, io.EOF)
+		if err != nil && !end {
 			return err
 		}
 		// The line before is known now to be a directory, or not.
@@ -334,7 +335,7 @@ func listed(ctx context.Context, r *report, name string, content *io.SectionRead
 		if !inside && len(last) > 0 {
 			paths.add(last[1:])
 		}
-		if err != nil {
+		if end {
 			break
 		}
 		last = append(last[:0], line...)
