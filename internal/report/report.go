@@ -1,0 +1,273 @@
+// Package report writes what people and programs read: tables grouped by
+// layer, and the JSON forms that docs/bom.md describes.
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/plimsoll/plimsoll"
+	"github.com/plimsoll/plimsoll/internal/term"
+)
+
+// The names of the JSON forms. A form changes by additions only; anything
+// else gets a new number.
+const (
+	bomSchema  = "plimsoll/bom/1"
+	scanSchema = "plimsoll/scan/1"
+)
+
+// BOMJSON writes a bill of materials in Plimsoll's own form. The history is
+// left out unless allLayers is set.
+func BOMJSON(w io.Writer, b *plimsoll.BOM, allLayers bool) error {
+	out := struct {
+		Schema string `json:"schema"`
+		plimsoll.BOM
+	}{bomSchema, *b}
+	if !allLayers {
+		out.History = nil
+	}
+	if out.Components == nil {
+		out.Components = []plimsoll.Component{}
+	}
+	return indented(w, out)
+}
+
+// ScanJSON writes the result of a scan.
+func ScanJSON(w io.Writer, r *plimsoll.Result, allLayers bool) error {
+	out := struct {
+		Schema string `json:"schema"`
+		plimsoll.Result
+	}{scanSchema, *r}
+	if !allLayers {
+		out.History = nil
+	}
+	if out.Components == nil {
+		out.Components = []plimsoll.Component{}
+	}
+	return indented(w, out)
+}
+
+func indented(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// BOMTable writes the components grouped by the layer that introduced them.
+func BOMTable(w io.Writer, b *plimsoll.BOM, allLayers bool) error {
+	p := &printer{w: w}
+	p.image(b)
+	for _, l := range layers(b) {
+		list := ofLayer(b.Components, l.Index)
+		p.layer(l, count(len(list), "component"))
+		if len(list) > 0 {
+			t := term.NewTable(w, "  PACKAGE", "VERSION", "TYPE", "LICENCE", "WHERE")
+			for _, c := range list {
+				t.Row("  "+c.Name, c.Version, kind(&c), strings.Join(c.Licenses, ", "), where(&c))
+			}
+			p.flush(t)
+		}
+	}
+	if allLayers && len(b.History) > 0 {
+		p.printf("\nNo longer there\n")
+		t := term.NewTable(w, "  PACKAGE", "VERSION", "TYPE", "FROM LAYER", "GONE IN", "REPLACED BY")
+		for _, c := range b.History {
+			t.Row("  "+c.Name, c.Version, kind(&c), fmt.Sprint(c.Layer), fmt.Sprint(c.Removed.Layer), c.Removed.By)
+		}
+		p.flush(t)
+	}
+	p.printf("\n%s in %s.\n", count(len(b.Components), "component"), count(len(b.Image.Layers), "layer"))
+	p.gaps(b.Gaps)
+	return p.err
+}
+
+// ScanTable writes the findings grouped by the layer that introduced the
+// component.
+func ScanTable(w io.Writer, r *plimsoll.Result) error {
+	p := &printer{w: w}
+	p.image(&r.BOM)
+	for _, l := range layers(&r.BOM) {
+		var list []plimsoll.Finding
+		for _, f := range r.Findings {
+			if f.Layer == l.Index {
+				list = append(list, f)
+			}
+		}
+		what := count(len(ofLayer(r.Components, l.Index)), "component")
+		if len(list) > 0 {
+			what += ", " + count(len(list), "finding")
+		}
+		p.layer(l, what)
+		if len(list) > 0 {
+			t := term.NewTable(w, "  SEVERITY", "ID", "PACKAGE", "INSTALLED", "FIXED IN", "WHAT")
+			for _, f := range list {
+				t.Row("  "+severity(f.Level), f.ID, f.Package, f.Installed, f.Fixed, f.Summary)
+			}
+			p.flush(t)
+		}
+	}
+	p.printf("\n%s in %s. ", count(len(r.Components), "component"), count(len(r.Image.Layers), "layer"))
+	assessed := false
+	for _, feed := range r.Feeds {
+		assessed = assessed || feed.Records > 0
+	}
+	switch {
+	case len(r.Findings) > 0:
+		p.printf("%s: %s.\n", count(len(r.Findings), "finding"), levels(r.Findings))
+	case !assessed:
+		p.printf("Nothing was compared with known vulnerabilities.\n")
+	default:
+		p.printf("No known vulnerability in what was assessed.\n")
+	}
+	p.gaps(r.Gaps)
+	return p.err
+}
+
+// printer remembers the first error of writing.
+type printer struct {
+	w   io.Writer
+	err error
+}
+
+func (p *printer) printf(format string, a ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintf(p.w, format, a...)
+	}
+}
+
+func (p *printer) flush(t *term.Table) {
+	if err := t.Flush(); p.err == nil {
+		p.err = err
+	}
+}
+
+func (p *printer) image(b *plimsoll.BOM) {
+	facts := []string{b.Image.Source}
+	if s := b.Image.Platform.String(); s != "" {
+		facts = append(facts, s)
+	}
+	if b.Distro != nil {
+		facts = append(facts, b.Distro.String())
+	}
+	p.printf("%s  %s\n", term.Clean(b.Image.Name), term.Clean(strings.Join(facts, ", ")))
+	if b.Image.Digest != "" {
+		p.printf("manifest %s\n", b.Image.Digest)
+	}
+	if b.Image.ID != "" {
+		p.printf("image id %s\n", b.Image.ID)
+	}
+}
+
+func (p *printer) layer(l plimsoll.Layer, what string) {
+	p.printf("\nLayer %d", l.Index)
+	if l.DiffID != "" {
+		p.printf("  %s", l.DiffID.Short())
+	}
+	p.printf("  %s", what)
+	if step := Step(l); step != "" {
+		p.printf("\n  %s", term.Cut(p.w, term.Clean(step), 2))
+	}
+	p.printf("\n")
+}
+
+func (p *printer) gaps(gaps []plimsoll.Gap) {
+	if len(gaps) == 0 {
+		return
+	}
+	p.printf("\nNot known (%s)\n", count(len(gaps), "gap"))
+	t := term.NewTable(p.w, "  KIND", "LAYER", "PATH", "WHY")
+	for _, g := range gaps {
+		layer := "-"
+		if g.Layer != plimsoll.NoLayer {
+			layer = fmt.Sprint(g.Layer)
+		}
+		t.Row("  "+string(g.Kind), layer, g.Path, g.Reason)
+	}
+	p.flush(t)
+}
+
+// Step is the Dockerfile step of a layer as its author wrote it: without the
+// shell that Docker puts in front of RUN, and without the builder's comment.
+func Step(l plimsoll.Layer) string {
+	step := l.Step
+	if s, ok := strings.CutPrefix(step, "/bin/sh -c #(nop) "); ok {
+		return strings.TrimSpace(s)
+	}
+	if s, ok := strings.CutPrefix(step, "/bin/sh -c "); ok {
+		return "RUN " + s
+	}
+	step = strings.TrimSuffix(step, " # buildkit")
+	step = strings.Replace(step, "RUN /bin/sh -c ", "RUN ", 1)
+	if step == "" {
+		return l.Comment
+	}
+	return step
+}
+
+// layers of the image; a bill of materials without any, as other tools write
+// it, has all its components in layer 0.
+func layers(b *plimsoll.BOM) []plimsoll.Layer {
+	if len(b.Image.Layers) > 0 {
+		return b.Image.Layers
+	}
+	return []plimsoll.Layer{{}}
+}
+
+func ofLayer(list []plimsoll.Component, index int) []plimsoll.Component {
+	var out []plimsoll.Component
+	for _, c := range list {
+		if c.Layer == index {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// kind is the purl's type: deb, npm, golang …
+func kind(c *plimsoll.Component) string {
+	rest, _ := strings.CutPrefix(c.PURL, "pkg:")
+	t, _, _ := strings.Cut(rest, "/")
+	return t
+}
+
+// where is the first path; for OS packages it is the database, which says
+// nothing.
+func where(c *plimsoll.Component) string {
+	if c.IsOS() || len(c.Paths) == 0 {
+		return ""
+	}
+	if len(c.Paths) > 1 {
+		return fmt.Sprintf("%s and %d more", c.Paths[0], len(c.Paths)-1)
+	}
+	return c.Paths[0]
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// levels counts findings by severity: "1 critical, 3 high".
+func levels(findings []plimsoll.Finding) string {
+	var parts []string
+	for _, l := range []plimsoll.Level{plimsoll.Critical, plimsoll.High, plimsoll.Medium, plimsoll.Low, plimsoll.Negligible, plimsoll.Unknown} {
+		n := 0
+		for _, f := range findings {
+			if f.Level == l {
+				n++
+			}
+		}
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, l))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func severity(l plimsoll.Level) string { return string(l) }
