@@ -40,7 +40,7 @@ type bdbFile struct {
 	last   uint32 // last page
 	bucket uint32 // last bucket
 	keys   uint32 // pairs of key and value in all buckets
-	spares []byte // for each power of two of buckets, what a bucket's number lacks to be its page's
+	spares []byte // 32 numbers; see each
 	seen   uint32 // pairs found
 	buf    []byte
 }
@@ -78,11 +78,11 @@ func openBDB(r io.ReaderAt, size int64, order binary.ByteOrder) (*bdbFile, error
 		return nil, fmt.Errorf("read the database's first page: %w", err)
 	}
 	version, pageSize := order.Uint32(meta[16:]), order.Uint32(meta[20:])
-	if version < 7 || version > 10 {
-		return nil, fmt.Errorf("version %d of the Berkeley DB hash format is not supported (7 to 10 are)", version)
+	if version < 8 || version > 10 {
+		return nil, fmt.Errorf("version %d of the Berkeley DB hash format is not supported (8 to 10 are)", version)
 	}
 	if pageSize < 512 || pageSize > 64<<10 || pageSize&(pageSize-1) != 0 {
-		return nil, fmt.Errorf("a page size of %d bytes", pageSize)
+		return nil, fmt.Errorf("pages of %d bytes", pageSize)
 	}
 	const checksums = 1
 	if meta[24] != 0 || meta[26]&checksums != 0 {
@@ -108,10 +108,12 @@ func openBDB(r io.ReaderAt, size int64, order binary.ByteOrder) (*bdbFile, error
 	return db, nil
 }
 
-// each yields the records of one bucket: the pages of a chain, which begins at
-// a page that the bucket's number determines.
+// each yields the records of one bucket, which are on a chain of pages. The
+// table doubles as it grows, and the pages of each doubling lie together: the
+// number of a chain's first page is the bucket's plus a constant of the
+// doubling.
 func (db *bdbFile) each(bucket uint32, yield func(record, error) bool) bool {
-	i := bits.Len32(bucket)
+	i := bits.Len32(bucket) // the doubling
 	if i >= len(db.spares)/4 {
 		return yield(record{}, fmt.Errorf("bucket %d has no page", bucket))
 	}
@@ -216,8 +218,8 @@ func (db *bdbFile) value(item []byte) ([]byte, error) {
 		return nil, fmt.Errorf("an item of type %d and %d bytes", item[0], len(item))
 	}
 	n, length := db.order.Uint32(item[4:]), db.order.Uint32(item[8:])
-	if length > maxHeader || int64(length) > db.chain.count*int64(db.chain.size) {
-		return nil, fmt.Errorf("%d bytes; the limit is %d and the file has fewer pages", length, maxHeader)
+	if most := min(maxHeader, db.chain.count*int64(db.chain.size)); int64(length) > most {
+		return nil, fmt.Errorf("%d bytes; there can be %d at most", length, most)
 	}
 	db.buf = resize(db.buf, int(length))
 	for got := 0; got < len(db.buf); {

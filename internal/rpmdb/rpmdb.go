@@ -84,6 +84,9 @@ func Each(r io.ReaderAt, size int64, yield func(*Package) error) error {
 		if err != nil {
 			bad.add(err)
 		}
+		if bad.gaveUp() {
+			break
+		}
 		if rec.blob == nil {
 			continue
 		}
@@ -144,21 +147,28 @@ func readAt(r io.ReaderAt, buf []byte, off int64) error {
 	return err
 }
 
-// damage is what could not be read. A few errors tell what is wrong; a hostile
-// file could have millions.
+// A hostile file could have an error in every few bytes. The first ones tell
+// what is wrong, and a file with too many is not read to its end.
+const (
+	toldErrors = 8
+	maxErrors  = 10_000
+)
+
+// damage is what could not be read.
 type damage struct {
 	errs []error
 	more int
 }
 
 func (d *damage) add(err error) {
-	const most = 8
-	if len(d.errs) == most {
+	if len(d.errs) == toldErrors {
 		d.more++
 		return
 	}
 	d.errs = append(d.errs, err)
 }
+
+func (d *damage) gaveUp() bool { return len(d.errs)+d.more >= maxErrors }
 
 // err is nil when nothing is damaged.
 func (d *damage) err() error {
@@ -179,6 +189,9 @@ func (d *damage) Error() string {
 	}
 	if d.more > 0 {
 		fmt.Fprintf(&b, "; and %d more", d.more)
+	}
+	if d.gaveUp() {
+		b.WriteString("; the rest was not read")
 	}
 	return b.String()
 }

@@ -3,6 +3,7 @@ package rpmdb
 import (
 	"bytes"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -202,6 +203,33 @@ func TestFlipped(t *testing.T) {
 	}
 }
 
+// badDisk fails to read anything beyond an offset.
+type badDisk struct {
+	*bytes.Reader
+	good int64
+}
+
+var errDisk = errors.New("bad sector")
+
+func (d badDisk) ReadAt(b []byte, off int64) (int, error) {
+	if off+int64(len(b)) > d.good {
+		return 0, errDisk
+	}
+	return d.Reader.ReadAt(b, off)
+}
+
+// TestUnreadable: an error of the reader's comes through, whenever it happens.
+func TestUnreadable(t *testing.T) {
+	for name, database := range fixtures(t) {
+		for good := 0; good < len(database); good += 500 {
+			disk := badDisk{bytes.NewReader(database), int64(good)}
+			if err := Each(disk, disk.Size(), func(*Package) error { return nil }); !errors.Is(err, errDisk) {
+				t.Errorf("%s, good up to %d: %v", name, good, err)
+			}
+		}
+	}
+}
+
 // TestDamagedRecord damages the header of one package. The error must name its
 // record, and the other four must be there.
 func TestDamagedRecord(t *testing.T) {
@@ -250,6 +278,156 @@ func TestNDBChecksum(t *testing.T) {
 	}
 	if !found || len(got) != 5 {
 		t.Errorf("the package is not among %d", len(got))
+	}
+}
+
+// TestHostile: loops, shared pages and impossible numbers end in an error that
+// says where, and cost no packages but those they are about.
+func TestHostile(t *testing.T) {
+	le, be := binary.LittleEndian, binary.BigEndian
+	const page = 4096 // of the Berkeley DB
+	// bdbPage finds the n-th page of a type.
+	bdbPage := func(db []byte, kind byte, n int) []byte {
+		for off := page; off < len(db); off += page {
+			if db[off+25] == kind {
+				if n == 0 {
+					return db[off : off+page]
+				}
+				n--
+			}
+		}
+		t.Fatalf("no page of type %d", kind)
+		return nil
+	}
+	// bdbValue is the first value that lies on overflow pages.
+	bdbValue := func(db []byte) []byte {
+		for n := range 2 {
+			p := bdbPage(db, bdbHash, n)
+			for i := range le.Uint16(p[20:]) {
+				if v := p[le.Uint16(p[26+2*i:]):]; v[0] == bdbOffPage {
+					return v
+				}
+			}
+		}
+		t.Fatal("no value on overflow pages")
+		return nil
+	}
+	// The root of the table, which is an interior page, and a leaf below it.
+	const small = 1024 // pages of the SQLite database
+	sqliteRoot := func(db []byte) []byte {
+		for off := small; off < len(db); off += small {
+			if db[off] == sqliteInterior {
+				return db[off : off+small]
+			}
+		}
+		t.Fatal("no interior page")
+		return nil
+	}
+	sqliteLeafPage := func(db []byte) []byte {
+		n := int(be.Uint32(sqliteRoot(db)[8:]))
+		return db[(n-1)*small : n*small]
+	}
+	tests := []struct {
+		name, database string
+		change         func(db []byte)
+		want           string
+		packages       int // how many are left at least
+	}{
+		{"overflow loop", "Packages", func(db []byte) {
+			for off := page; off < len(db); off += page {
+				if p := db[off:]; p[25] == bdbOverflow && le.Uint32(p[16:]) != 0 {
+					le.PutUint32(p[16:], le.Uint32(p[8:]))
+				}
+			}
+		}, "is used twice", 3},
+		{"overflow into the first page", "Packages", func(db []byte) { le.PutUint32(bdbValue(db)[4:], 0) }, "its pages end after 0 of", 4},
+		{"overflow into nothing", "Packages", func(db []byte) { le.PutUint32(bdbValue(db)[4:], 1e9) }, "beyond the last one", 4},
+		{"overflow into a table", "Packages", func(db []byte) {
+			le.PutUint32(bdbValue(db)[4:], le.Uint32(bdbPage(db, bdbHash, 1)[8:]))
+		}, "", 1},
+		{"overflow of no bytes", "Packages", func(db []byte) { le.PutUint16(bdbPage(db, bdbOverflow, 0)[22:], 0) }, "header ", 3},
+		{"overflow beyond its page", "Packages", func(db []byte) { le.PutUint16(bdbPage(db, bdbOverflow, 0)[22:], 5000) }, "holds 5026 bytes", 4},
+		{"4 GiB header", "Packages", func(db []byte) { le.PutUint32(bdbValue(db)[8:], 1<<32-1) }, "4294967295 bytes; there can be", 4},
+		{"duplicate values", "Packages", func(db []byte) { bdbValue(db)[0] = 2 }, "an item of type 2", 4},
+		{"bucket loop", "Packages", func(db []byte) {
+			p := bdbPage(db, bdbHash, 0)
+			le.PutUint32(p[16:], le.Uint32(p[8:]))
+		}, "is used twice", 5},
+		{"empty bucket page", "Packages", func(db []byte) { clear(bdbPage(db, bdbHash, 0)) }, "the rest of its headers is lost", 1},
+		{"4 billion buckets", "Packages", func(db []byte) {
+			le.PutUint32(db[32:], 1<<32-1)
+			le.PutUint32(db[72:], 1<<32-2)
+		}, "the file is cut off", 5},
+		{"buckets without pages", "Packages", func(db []byte) { le.PutUint32(db[72:], 100) }, "101 buckets on", 0},
+		{"no page size", "Packages", func(db []byte) { le.PutUint32(db[20:], 0) }, "pages of 0 bytes", 0},
+		{"old version", "Packages", func(db []byte) { le.PutUint32(db[16:], 5) }, "version 5 ", 0},
+		{"encrypted", "Packages", func(db []byte) { db[24] = 1 }, "encryption", 0},
+
+		{"shared blob", "Packages.db", func(db []byte) {
+			for off := 48; off < page; off += 16 {
+				copy(db[off:off+16], db[32:48])
+			}
+		}, "its blob overlaps others", 1},
+		{"4 billion pages of slots", "Packages.db", func(db []byte) { le.PutUint32(db[12:], 1<<32-1) }, "the slot at offset 4096 is damaged", 5},
+		{"no page of slots", "Packages.db", func(db []byte) { le.PutUint32(db[12:], 0) }, "counts no page of slots", 0},
+		{"slots wiped out", "Packages.db", func(db []byte) { clear(db[48:page]) }, "and 245 more", 1},
+		{"64 GiB blob", "Packages.db", func(db []byte) { le.PutUint32(db[32+12:], 1<<32-1) }, "a blob of 68719476720 bytes; the limit is", 4},
+		{"blob beyond the end", "Packages.db", func(db []byte) { le.PutUint32(db[32+8:], 1<<32-1) }, "the file is cut off", 4},
+		{"blob without room", "Packages.db", func(db []byte) { le.PutUint32(db[32+12:], 1) }, "a blob of 16 bytes", 4},
+		{"another's blob", "Packages.db", func(db []byte) { copy(db[32+8:48], db[48+8:64]) }, "its blob is not at offset", 4},
+		{"new version", "Packages.db", func(db []byte) { db[4] = 1 }, "version 1 ", 0},
+
+		{"tree loop", "rpmdb.sqlite", func(db []byte) { copy(sqliteRoot(db)[8:12], []byte{0, 0, 0, 1}) }, "is used twice", 1},
+		{"tree into nothing", "rpmdb.sqlite", func(db []byte) { copy(sqliteRoot(db)[8:12], []byte{9, 0, 0, 1}) }, "page 150994945 is not among", 1},
+		{"index in place of a table", "rpmdb.sqlite", func(db []byte) { sqliteLeafPage(db)[0] = 10 }, "it is of type 10", 1},
+		{"16 EiB row", "rpmdb.sqlite", func(db []byte) {
+			p := sqliteLeafPage(db)
+			copy(p[be.Uint16(p[8:]):], bytes.Repeat([]byte{0xff}, 9))
+		}, "18446744073709551615 bytes; there can be", 1},
+		{"overflow loop", "rpmdb.sqlite", func(db []byte) {
+			for off := 2 * small; off < len(db); off += small {
+				if n := be.Uint32(db[off:]); n == uint32(off/small)+2 && db[off] == 0 {
+					be.PutUint32(db[off:], n-1)
+				}
+			}
+		}, "is used twice", 0},
+		{"rows in one place", "rpmdb.sqlite", func(db []byte) {
+			p := sqliteLeafPage(db)
+			be.PutUint16(p[3:], 500)
+			for i := range 500 {
+				be.PutUint16(p[8+2*i:], uint16(600))
+			}
+			p[600], p[601], p[602] = 100, 1, 0 // a row of 100 bytes
+		}, "and 3 more", 1}, // ten fit in the page, then we stop
+		{"no page size", "rpmdb.sqlite", func(db []byte) { db[16], db[17] = 0, 0 }, "pages of 0 bytes", 0},
+		{"all of the page reserved", "rpmdb.sqlite", func(db []byte) { db[16], db[17], db[20] = 2, 0, 255 }, "257 of them usable", 0},
+	}
+	databases := fixtures(t)
+	for _, test := range tests {
+		t.Run(test.database+" "+test.name, func(t *testing.T) {
+			database := bytes.Clone(databases[test.database])
+			test.change(database)
+			got, err := read(database)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v; want %q", err, test.want)
+			}
+			if len(got) < test.packages || len(got) > 8 {
+				t.Errorf("%d packages are left, not %d; %v", len(got), test.packages, err)
+			}
+		})
+	}
+}
+
+// TestGivesUp: a file of nothing but damage must not cost an error for every
+// few of its bytes.
+func TestGivesUp(t *testing.T) {
+	const pages = 100
+	database := make([]byte, pages*ndbPage)
+	copy(database, fixture(t, "Packages.db")[:32])
+	database[12] = pages
+	got, err := read(database)
+	if err == nil || len(got) != 0 || !strings.HasSuffix(err.Error(), "; and 9992 more; the rest was not read") {
+		t.Errorf("%d packages, %v", len(got), err)
 	}
 }
 

@@ -199,8 +199,9 @@ func (db *sqliteFile) cell(cell []byte) (row record, used int, err error) {
 	}
 	row.number = int64(number)
 	used = n + m
-	if size > maxHeader+64 || int64(size) > db.tree.count*int64(db.tree.size) {
-		return row, used, fmt.Errorf("%d bytes; the limit is %d and the file's size", size, maxHeader)
+	// A row has a few bytes besides the header.
+	if most := uint64(min(maxHeader+64, db.tree.count*int64(db.tree.size))); size > most {
+		return row, used, fmt.Errorf("%d bytes; there can be %d at most", size, most)
 	}
 	local := db.local(int(size))
 	payload := cell[used:]
