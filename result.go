@@ -13,7 +13,9 @@ type Result struct {
 
 // Feed is one source of advisories, as it stands in the advisory file.
 type Feed struct {
-	Name     string    `json:"name"`
+	Name string `json:"name"`
+	// Source is the file that was imported.
+	Source   string    `json:"source,omitempty"`
 	Imported time.Time `json:"imported,omitzero"`
 	// Newest is the latest modification time of its records.
 	Newest  time.Time `json:"newest,omitzero"`

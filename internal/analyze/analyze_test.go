@@ -230,8 +230,12 @@ func TestMerge(t *testing.T) {
 			if diff := cmp.Diff(c.history, lines(b.History)); diff != "" {
 				t.Errorf("history (-want +got):\n%s", diff)
 			}
-			if len(b.Gaps) > 0 {
+			// An image in which nothing is recognised is no clean image.
+			if len(b.Gaps) > 0 && (len(c.want) > 0 || len(b.Gaps) > 1 || b.Gaps[0].Reason != "no component was recognised in this image") {
 				t.Errorf("gaps: %v", b.Gaps)
+			}
+			if len(c.want) == 0 && len(b.Gaps) != 1 {
+				t.Errorf("gaps of an empty bill: %v", b.Gaps)
 			}
 		})
 	}
@@ -248,18 +252,18 @@ func TestGaps(t *testing.T) {
 		"unreadable layer 1 a.note: it is broken",
 		"unreadable layer 1 h.note: a hard link to a file that the layer does not have: nowhere",
 		"unreadable layer 1 up: the entry's name climbs out of the image's root; it was read as if it could not",
-	}, gaps(bom(t, []file{{"a.note", "a 1"}, {"gone.note", "broken"}}, []file{{"a.note", "broken"}, {"h.note", "=> nowhere"}, {"../up", ""}, {".wh.gone.note", ""}}))); diff != "" {
+	}, gaps(bom(t, []file{{"b.note", "b 1"}, {"a.note", "a 1"}, {"gone.note", "broken"}}, []file{{"a.note", "broken"}, {"h.note", "=> nowhere"}, {"../up", ""}, {".wh.gone.note", ""}}))); diff != "" {
 		t.Errorf("gaps (-want +got):\n%s", diff)
 	}
 
 	// A stream that can be read only once.
-	r := read(t, plimsoll.DefaultLimits(), false, file{"store/0a1b", "a 1"}, file{"h.note", "=> store/0a1b"})
+	r := read(t, plimsoll.DefaultLimits(), false, file{"b.note", "b 1"}, file{"store/0a1b", "a 1"}, file{"h.note", "=> store/0a1b"})
 	if got := gaps(merge(r)); len(got) != 1 || !strings.Contains(got[0], "passed by in the stream under another name: store/0a1b") {
 		t.Errorf("hard link in a stream: %v", got)
 	}
 
 	long := file{strings.Repeat("d/", 2100) + "a.note", "a 1"}
-	if got := gaps(bom(t, []file{long})); len(got) != 1 || !strings.Contains(got[0], "longer than any Linux allows") {
+	if got := gaps(bom(t, []file{{"b.note", "b 1"}, long})); len(got) != 1 || !strings.Contains(got[0], "longer than any Linux allows") {
 		t.Errorf("long name: %v", got)
 	}
 }

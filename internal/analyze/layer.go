@@ -107,7 +107,7 @@ func (p *pass) run(ctx context.Context, files tarstream.Files) error {
 			return err
 		}
 		if len(e.Path) > longestPath {
-			p.gap(plimsoll.Unreadable, e.Path[:longestPath], "", "the name is longer than any Linux allows; the entry was left out")
+			p.gap(plimsoll.Unreadable, e.Path[:200]+"…", "", "the name is longer than any Linux allows; the entry was left out")
 			continue
 		}
 		if e.Escapes {

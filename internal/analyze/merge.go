@@ -187,11 +187,30 @@ func (m *merge) bom() *plimsoll.BOM {
 		}
 	}
 	m.own(b, files)
+	if reason := blank(b, files); reason != "" {
+		b.Gaps = append(b.Gaps, plimsoll.Gap{Kind: plimsoll.Unsupported, Layer: plimsoll.NoLayer, Reason: reason})
+	}
 	b.Components, b.History = group(b.Components), group(b.History)
 	slices.SortFunc(b.Gaps, func(x, y plimsoll.Gap) int {
 		return cmp.Or(cmp.Compare(x.Layer, y.Layer), cmp.Compare(x.Path, y.Path), cmp.Compare(x.Detector, y.Detector), cmp.Compare(x.Reason, y.Reason))
 	})
 	return b
+}
+
+// blank says why a bill that lists too little must not be taken for a clean one.
+func blank(b *plimsoll.BOM, files []*file) string {
+	if len(b.Components) == 0 && len(b.Image.Layers) > 0 {
+		return "no component was recognised in this image"
+	}
+	if b.Distro == nil || slices.ContainsFunc(b.Components, func(c plimsoll.Component) bool { return c.IsOS() || c.Detector == "scalibr" }) {
+		return ""
+	}
+	for _, f := range files {
+		if c := (plimsoll.Component{Detector: f.Detector}); c.IsOS() {
+			return "" // it is there, and says itself what is wrong with it
+		}
+	}
+	return b.Distro.String() + " without any package database: its packages are not known"
 }
 
 // own tells components found in files of OS packages who owns them.

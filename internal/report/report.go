@@ -104,8 +104,9 @@ func ScanTable(w io.Writer, r *plimsoll.Result) error {
 		p.layer(l, what)
 		if len(list) > 0 {
 			t := term.NewTable(w, "  SEVERITY", "ID", "PACKAGE", "INSTALLED", "FIXED IN", "WHAT")
+			t.Style(0, severityStyle)
 			for _, f := range list {
-				t.Row("  "+severity(f.Level), f.ID, f.Package, f.Installed, f.Fixed, f.Summary)
+				t.Row("  "+string(f.Level), f.ID, f.Package, f.Installed, f.Fixed, f.Summary)
 			}
 			p.flush(t)
 		}
@@ -163,7 +164,7 @@ func (p *printer) image(b *plimsoll.BOM) {
 }
 
 func (p *printer) layer(l plimsoll.Layer, what string) {
-	p.printf("\nLayer %d", l.Index)
+	p.printf("\n%s", term.Paint(p.w, term.Bold, fmt.Sprintf("Layer %d", l.Index)))
 	if l.DiffID != "" {
 		p.printf("  %s", l.DiffID.Short())
 	}
@@ -270,4 +271,14 @@ func levels(findings []plimsoll.Finding) string {
 	return strings.Join(parts, ", ")
 }
 
-func severity(l plimsoll.Level) string { return string(l) }
+func severityStyle(cell string) term.Style {
+	switch plimsoll.Level(strings.TrimSpace(cell)) {
+	case plimsoll.Critical:
+		return term.Alarm
+	case plimsoll.High:
+		return term.Red
+	case plimsoll.Medium:
+		return term.Amber
+	}
+	return term.Plain
+}
