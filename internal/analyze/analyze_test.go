@@ -326,8 +326,12 @@ func TestMergeLikeUnpacking(t *testing.T) {
 			}
 			for range rapid.IntRange(0, 6).Draw(t, "entries") {
 				name := rapid.SampledFrom(names).Draw(t, "name")
-				if parent := upper[path.Dir(name)]; parent != "" && parent != "/" {
-					continue // below a file of the same layer: no runtime unpacks that
+				belowFile := false
+				for d := path.Dir(name); d != "."; d = path.Dir(d) {
+					belowFile = belowFile || upper[d] != "" && upper[d] != "/"
+				}
+				if belowFile {
+					continue // of the same layer: no runtime unpacks that
 				}
 				switch rapid.SampledFrom([]string{"file", "file", "file", "dir", "whiteout", "opaque"}).Draw(t, "kind") {
 				case "file":
