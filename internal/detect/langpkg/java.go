@@ -128,6 +128,9 @@ func (s *jarScan) archive(r *io.SectionReader, at, base string, depth int) error
 		return err
 	}
 	stem := strings.TrimSuffix(base, path.Ext(base))
+	if z.other != "" {
+		s.gap(plimsoll.Unreadable, at, "%s", z.other)
+	}
 	name, nameVersion := splitName(stem)
 	group, classes := knownGroup(name)
 	confirmed := false // the archive has the group's classes
@@ -189,7 +192,7 @@ func (s *jarScan) archive(r *io.SectionReader, at, base string, depth int) error
 			s.trouble(at+"!/"+e.name, err)
 			continue
 		}
-		c := readPOMProperties(text)
+		c := readPOMProperties(e.name, text)
 		if !c.whole() {
 			s.gap(plimsoll.Unreadable, at+"!/"+e.name, "a pom.properties without groupId, artifactId and version")
 			continue

@@ -13,10 +13,14 @@ type coordinates struct{ group, artifact, version string }
 func (c coordinates) whole() bool { return c.group != "" && c.artifact != "" && c.version != "" }
 
 // readPOMProperties reads what Maven's archiver writes: a Java properties file
-// of groupId, artifactId and version. A value that Maven did not resolve, such
-// as ${revision}, is none.
-func readPOMProperties(text []byte) coordinates {
+// of groupId, artifactId and version in META-INF/maven/GROUP/ARTIFACT/. A value
+// that Maven did not resolve, such as ${revision}, is none; what a file of old
+// Maven lacks of its names, its path tells.
+func readPOMProperties(name string, text []byte) coordinates {
 	var c coordinates
+	if words := strings.Split(name, "/"); len(words) >= 5 && words[len(words)-5] == "META-INF" && words[len(words)-4] == "maven" {
+		c.group, c.artifact = words[len(words)-3], words[len(words)-2]
+	}
 	for line := range bytes.Lines(text) {
 		s := strings.TrimSpace(string(line))
 		i := strings.IndexAny(s, "=: \t")
@@ -24,8 +28,8 @@ func readPOMProperties(text []byte) coordinates {
 			continue
 		}
 		value := strings.TrimSpace(strings.TrimLeft(s[i:], "=: \t"))
-		if strings.Contains(value, "${") {
-			value = ""
+		if value == "" || strings.Contains(value, "${") {
+			continue
 		}
 		switch s[:i] {
 		case "groupId":
@@ -129,6 +133,9 @@ func identify(file coordinates, m manifest, packages, described []coordinates) c
 	c := file
 	switch {
 	case startsWithDigit(m.version):
+		if i := strings.Index(c.artifact, "-"+m.version); i > 0 { // behind it a variant that splitName does not know
+			c.artifact = c.artifact[:i]
+		}
 		if !strings.HasPrefix(file.version, m.version+".") { // 2.5 in the manifest of 2.5.6
 			c.version = m.version
 		}
@@ -157,10 +164,11 @@ func describes(file coordinates, m manifest, packages []coordinates) (coordinate
 			return p, true
 		}
 	}
-	// Renamed: a package of the manifest's version, or the only one where
-	// nothing contradicts it.
+	// Renamed: a package of the manifest's version, one with a word added to its
+	// name (wagon-http-shaded), or the only one where nothing contradicts it.
 	for _, p := range packages {
-		if m.version != "" && p.version == m.version || m.bundleVersion != "" && sameVersion(m.bundleVersion, p.version) {
+		if p.version == file.version && strings.HasPrefix(file.artifact, p.artifact+"-") ||
+			m.version != "" && p.version == m.version || m.bundleVersion != "" && sameVersion(m.bundleVersion, p.version) {
 			return p, true
 		}
 	}
@@ -208,8 +216,8 @@ func sameVersion(bundle, version string) bool {
 }
 
 // splitName splits artifact-1.2.3 into its parts; without a version the whole
-// is the name. The version begins at the last word with a digit in front, or
-// before it where the words there begin with digits too
+// is the name. The version begins at the last word with a digit in front; where
+// that is a build number or a time, at the word before it
 // (1.0-20240102.030405-1). Of words behind it, those that belong to versions
 // are kept (31.1-jre) and those that name a variant (linux-x86_64) are not.
 func splitName(stem string) (artifact, version string) {
@@ -223,6 +231,9 @@ func splitName(stem string) (artifact, version string) {
 		switch {
 		case startsWithDigit(word):
 			artifact, version = stem[:i], stem[i+1:end]
+			if number, _, _ := strings.Cut(word, "."); len(number) < 8 && len(number) < len(word) {
+				return artifact, version
+			}
 		case version != "":
 			return artifact, version
 		case variant(word):
@@ -298,6 +309,24 @@ func knownGroup(artifact string) (group, classes string) {
 		}
 	case artifact == "kotlin-stdlib" || strings.HasPrefix(artifact, "kotlin-stdlib-"):
 		return "org.jetbrains.kotlin", "kotlin/"
+	case strings.HasPrefix(artifact, "commons-"):
+		// Group and artifact are the same in all that Ant and Maven 1 built.
+		switch module := strings.TrimPrefix(artifact, "commons-"); module {
+		case "beanutils", "collections", "digester", "fileupload", "httpclient", "io", "jelly", "lang", "logging":
+			return artifact, "org/apache/commons/" + module + "/"
+		}
+	case artifact == "xercesImpl":
+		return "xerces", "org/apache/xerces/"
+	case artifact == "h2":
+		return "com.h2database", "org/h2/"
+	case artifact == "dom4j":
+		return "dom4j", "org/dom4j/"
+	case artifact == "mysql-connector-java":
+		return "mysql", "com/mysql/"
+	case artifact == "mysql-connector-j":
+		return "com.mysql", "com/mysql/"
+	case artifact == "ant":
+		return "org.apache.ant", "org/apache/tools/ant/"
 	case artifact == "okhttp":
 		return "com.squareup.okhttp3", "okhttp3/"
 	case artifact == "okio" || artifact == "okio-jvm":

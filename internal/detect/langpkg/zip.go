@@ -21,6 +21,9 @@ type zipArchive struct {
 	directory int64 // offset of the central directory
 	length    int64 // its size in bytes
 	base      int64 // bytes before the archive, such as a start script
+	// other says that the file holds more than the archive: what is left of a
+	// larger one that was cut, perhaps. Empty if all is well.
+	other string
 }
 
 // zipEntry is one entry of the central directory.
@@ -98,6 +101,14 @@ func openZip(r *io.SectionReader) (*zipArchive, error) {
 	}
 	z.directory = end - z.length
 	z.base = z.directory - offset
+	if rest := bytes.Trim(b[min(len(b), zipEndSize+int(binary.LittleEndian.Uint16(b[20:]))):], "\x00 \t\r\n"); len(rest) > 0 {
+		z.other = "other data follows the end of the archive"
+	} else if z.base > 0 {
+		var head [4]byte
+		if _, err := r.ReadAt(head[:], 0); err == nil && string(head[:]) == "PK\x03\x04" {
+			z.other = "the file begins with another archive"
+		}
+	}
 	if z.length < 0 || offset < 0 || z.directory < 0 || z.base < 0 {
 		return nil, fmt.Errorf("%w: the directory lies outside the file", errZip)
 	}
