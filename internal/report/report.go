@@ -65,9 +65,9 @@ func BOMTable(w io.Writer, b *plimsoll.BOM, allLayers bool) error {
 		list := ofLayer(b.Components, l.Index)
 		p.layer(l, count(len(list), "component"))
 		if len(list) > 0 {
-			t := term.NewTable(w, "  PACKAGE", "VERSION", "TYPE", "LICENCE", "WHERE")
+			t := term.NewTable(w, "  PACKAGE", "VERSION", "TYPE", "WHERE", "LICENCE")
 			for _, c := range list {
-				t.Row("  "+c.Name, c.Version, kind(&c), strings.Join(c.Licenses, ", "), where(&c))
+				t.Row("  "+c.Name, c.Version, kind(&c), where(&c), strings.Join(c.Licenses, ", "))
 			}
 			p.flush(t)
 		}
