@@ -100,7 +100,8 @@ func newImage(source, name string, platform plimsoll.Platform, read func(context
 }
 
 // Read gives every layer that r does not have to r.Layer, and returns what is
-// known about the image. The layers' digests are then verified.
+// known about the image. Digests and diff IDs of the layers that were read are
+// then verified, also where r.Layer could not do that.
 func (i *Image) Read(ctx context.Context, r Reader) (plimsoll.Image, error) {
 	if r.Have == nil {
 		r.Have = func(plimsoll.Digest) bool { return false }
@@ -109,7 +110,7 @@ func (i *Image) Read(ctx context.Context, r Reader) (plimsoll.Image, error) {
 	if err != nil {
 		return plimsoll.Image{}, err
 	}
-	facts.Name, facts.Source = i.Name, i.Source
+	facts.Name, facts.Source, facts.Layers = i.Name, i.Source, slices.Clone(facts.Layers)
 	return facts, nil
 }
 

@@ -47,8 +47,12 @@ func Open(ctx context.Context, name string, o Options) ([]*Image, error) {
 				return nil, fmt.Errorf("%s: names no image", name)
 			}
 			images, err := s.open(ctx, rest, o)
-			if err != nil && s.isEngine && plimsoll.HintOf(err) == "" && !strings.ContainsAny(rest, ":/") {
-				err = plimsoll.WithHint(err, fmt.Sprintf("%s: stands for a source; for an image of that name write registry:%s", source, name))
+			if err != nil && s.isEngine && !strings.ContainsAny(rest, ":/") {
+				hint := fmt.Sprintf("if %s is the image, not the source, write registry:%s", source, name)
+				if first := plimsoll.HintOf(err); first != "" {
+					hint = first + "; " + hint
+				}
+				err = plimsoll.WithHint(err, hint)
 			}
 			return images, err
 		}

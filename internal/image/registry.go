@@ -172,18 +172,24 @@ func (r *registry) root(ctx context.Context, t *tree, ref name.Reference) (root 
 // blob opens a blob, or a manifest by its digest. A connection that breaks
 // later is taken up again.
 func (r *registry) blob(ctx context.Context, d descriptor) (*blob, error) {
+	open := func(ctx context.Context, offset int64) (body io.ReadCloser, start int64, err error) {
+		err = r.each(ctx, func(e *endpoint) error {
+			body, start, err = e.open(ctx, d, offset)
+			return err
+		})
+		return body, start, err
+	}
+	body, _, err := open(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
 	res := &resumed{
 		ctx:      ctx,
 		size:     d.Size,
 		pause:    r.o.timing.pause,
 		progress: r.o.Progress,
-		open: func(ctx context.Context, offset int64) (body io.ReadCloser, start int64, err error) {
-			err = r.each(ctx, func(e *endpoint) error {
-				body, start, err = e.open(ctx, d, offset)
-				return err
-			})
-			return body, start, err
-		},
+		open:     open,
+		body:     body,
 	}
 	return &blob{ReadCloser: res, size: d.Size}, nil
 }
@@ -315,7 +321,7 @@ func (e *endpoint) host() string {
 // to do.
 func (e *endpoint) explain(err error) error {
 	var answer *transport.Error
-	if !errors.As(err, &answer) {
+	if isCertificate(err) || !errors.As(err, &answer) {
 		return explainNet(err)
 	}
 	where := e.host()

@@ -49,6 +49,11 @@ func readArchiveStream(ctx context.Context, r io.Reader, ref string, o Options, 
 			return plimsoll.Image{}, err
 		}
 	}
+	// What follows the archive's end is nothing to us, but the checksum of the
+	// compression does, and who writes to a pipe wants to get rid of it all.
+	if _, err := io.Copy(io.Discard, plainTar); err != nil {
+		return plimsoll.Image{}, fmt.Errorf("reading the archive: %w", truncated(err))
+	}
 	images, err := s.images(ctx, ref, o)
 	if err != nil {
 		return plimsoll.Image{}, err
@@ -56,7 +61,7 @@ func readArchiveStream(ctx context.Context, r io.Reader, ref string, o Options, 
 	if len(images) > 1 {
 		return plimsoll.Image{}, plimsoll.WithHint(
 			errors.New("the archive has images for several platforms, and a stream is read once"),
-			"choose one with --platform, or save the archive to a file")
+			"choose one with --platform, or save the archive to a plain tar file")
 	}
 	return s.check(ctx, images[0])
 }

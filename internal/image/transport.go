@@ -50,7 +50,7 @@ func newTransport(o Options) http.RoundTripper {
 		DisableCompression: true,
 	}
 	if o.Insecure {
-		t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // the operator asked for it
+		t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} // the operator asked for it
 	}
 	return &patient{inner: t, timing: o.timing, insecure: o.Insecure, progress: o.Progress}
 }
@@ -141,7 +141,7 @@ func retryAfter(resp *http.Response) time.Duration {
 // pause doubles with every try. A random part keeps many clients from coming
 // back at the same moment.
 func pause(first time.Duration, try int, asked time.Duration) time.Duration {
-	wait := max(min(first<<(try-1), longestPause), asked)
+	wait := max(min(first<<min(try-1, 16), longestPause), asked)
 	return wait + rand.N(wait/4+1)
 }
 
@@ -202,9 +202,9 @@ type resumed struct {
 	pause    time.Duration
 	size     int64
 
-	body   io.ReadCloser
-	at     int64 // of body
-	offset int64 // of what was given out
+	body   io.ReadCloser // nil after it broke
+	at     int64         // of body
+	offset int64         // of what was given out
 	tries  int
 }
 
@@ -215,8 +215,7 @@ func (r *resumed) Read(b []byte) (int, error) {
 		if n > 0 || err == nil {
 			return n, nil // an error comes again with the next Read
 		}
-		began := r.body != nil
-		if began {
+		if r.body != nil {
 			_ = r.body.Close()
 			r.body = nil
 		}
@@ -224,7 +223,7 @@ func (r *resumed) Read(b []byte) (int, error) {
 			return 0, context.Cause(r.ctx)
 		}
 		var status *statusError
-		if errors.As(err, &status) || errors.Is(err, errSize) || !began && r.tries == 0 {
+		if errors.As(err, &status) || errors.Is(err, errSize) {
 			return 0, err // asking again would give the same answer
 		}
 		if r.tries++; r.tries > resumes {
@@ -290,20 +289,23 @@ func place(u *url.URL) string { return u.Scheme + "://" + u.Host + u.EscapedPath
 // explainNet makes errors of the connection short, keeps secrets of redirects
 // out of them, and adds hints.
 func explainNet(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := err.(*url.Error); ok { // deeper ones are of no redirect
 		if parsed, parseErr := url.Parse(u.URL); parseErr == nil {
 			err = fmt.Errorf("%s: %w", place(parsed), u.Err)
 		} else {
 			err = u.Err
 		}
 	}
-	var certificate *tls.CertificateVerificationError
 	switch {
+	case isCertificate(err):
+		return plimsoll.WithHint(err, "add the registry's certificate authority to the system's (or name it in SSL_CERT_FILE); --insecure does not verify")
 	case errors.Is(err, errPlain), errors.Is(err, http.ErrSchemeMismatch):
 		return plimsoll.WithHint(err, "if the registry has no TLS and the network is trusted: --insecure")
-	case errors.As(err, &certificate):
-		return plimsoll.WithHint(err, "add the registry's certificate authority to the system's (or name it in SSL_CERT_FILE); --insecure does not verify")
 	}
 	return err
+}
+
+func isCertificate(err error) bool {
+	var certificate *tls.CertificateVerificationError
+	return errors.As(err, &certificate)
 }
