@@ -82,7 +82,8 @@ func changes(v reflect.Value, f func(string) string) bool {
 	}
 	switch v.Kind() {
 	case reflect.String:
-		return f(v.String()) != v.String()
+		s := v.String()
+		return f(s) != s
 	case reflect.Pointer:
 		return !v.IsNil() && changes(v.Elem(), f)
 	case reflect.Struct:

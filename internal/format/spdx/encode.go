@@ -28,8 +28,10 @@ func Encode(w io.Writer, bom *plimsoll.BOM, o Options) error {
 		bom: format.EscapeAll(bom), options: o,
 		created: at.UTC().Format(time.RFC3339),
 		tool:    toolPrefix,
-		ids:     map[string]int{}, texts: map[string]bool{},
+		ids:     map[string]int{}, texts: map[string]bool{}, expressions: map[string]expression{},
 	}
+	e.json = json.NewEncoder(&e.buf)
+	e.json.SetEscapeHTML(false)
 	if o.Version != "" {
 		e.tool += "-" + format.Escape(o.Version)
 	}
@@ -45,7 +47,10 @@ type encoder struct {
 	created, tool string
 	ids           map[string]int // that are taken, and the number to try next
 	licenses      []licenseInfo
-	texts         map[string]bool // ids in licenses
+	texts         map[string]bool       // ids in licenses
+	expressions   map[string]expression // by the package's words
+	buf           bytes.Buffer
+	json          *json.Encoder // to buf
 	err           error
 }
 
@@ -142,13 +147,12 @@ func (e *encoder) uuid() string {
 
 // note is the annotation that carries v. An error is kept for the end.
 func (e *encoder) note(word string, v any) []annotation {
-	var text bytes.Buffer
-	out := json.NewEncoder(&text)
-	out.SetEscapeHTML(false)
-	if err := out.Encode(v); err != nil && e.err == nil {
+	e.buf.Reset()
+	e.buf.WriteString(word + " ")
+	if err := e.json.Encode(v); err != nil && e.err == nil {
 		e.err = err
 	}
-	return []annotation{{e.created, "OTHER", e.tool, word + " " + strings.TrimSuffix(text.String(), "\n")}}
+	return []annotation{{e.created, "OTHER", e.tool, strings.TrimSuffix(e.buf.String(), "\n")}}
 }
 
 func (e *encoder) image() spdxPackage {
@@ -213,27 +217,45 @@ func cpes(list []string) (refs []externalRef) {
 // declared is a valid licence expression whatever a package calls its
 // licences. Several are joined by AND: each of them applies to a part.
 func (e *encoder) declared(list []string) string {
-	parts := make([]string, 0, len(list))
-	for _, s := range list {
-		license, ok := format.ParseLicense(s)
-		switch {
-		case !ok:
-			ref := "LicenseRef-" + format.Slug(s, 40) + "-" + format.NewID(s).Short()
-			e.text(ref, s)
-			parts = append(parts, ref)
-			continue
-		case license.Compound && len(list) > 1:
-			s = "(" + s + ")"
-		}
-		for _, ref := range license.Refs {
-			e.text(ref, ref) // the package names it; the text is not known
-		}
-		parts = append(parts, s)
-	}
-	if len(parts) == 0 {
+	switch len(list) {
+	case 0:
 		return noAssertion
+	case 1:
+		return e.license(list[0]).text
+	}
+	parts := make([]string, len(list))
+	for i, s := range list {
+		l := e.license(s)
+		parts[i] = l.text
+		if l.compound {
+			parts[i] = "(" + l.text + ")"
+		}
 	}
 	return strings.Join(parts, " AND ")
+}
+
+// expression is what stands for a licence in licenseDeclared.
+type expression struct {
+	text     string
+	compound bool
+}
+
+func (e *encoder) license(s string) expression {
+	known, ok := e.expressions[s]
+	if ok {
+		return known
+	}
+	license, ok := format.ParseLicense(s)
+	x := expression{s, license.Compound}
+	if !ok {
+		x = expression{text: "LicenseRef-" + format.Slug(s, 40) + "-" + format.NewID(s).Short()}
+		e.text(x.text, s)
+	}
+	for _, ref := range license.Refs {
+		e.text(ref, ref) // the package names it; the text is not known
+	}
+	e.expressions[s] = x
+	return x
 }
 
 func (e *encoder) text(ref, text string) {
