@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -49,16 +51,15 @@ EXIT STATUS
 			if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 				return err
 			}
-			progress := term.NewProgress(c.ErrOrStderr(), "importing")
+			progress := term.NewProgress(c.ErrOrStderr(), "importing", 0)
 			feeds, err := feed.ImportOSV(c.Context(), file, list, func(p feed.Progress) {
-				progress.Note(fmt.Sprintf("%s: %d records", filepath.Base(filepath.Dir(p.Source)), p.Read))
+				progress.Label(fmt.Sprintf("importing %s: %d records", p.Source, p.Read))
 			})
-			progress.Done()
+			progress.Stop()
 			if err != nil {
 				return err
 			}
-			t := feedTable(c, feeds)
-			if err := t.Flush(); err != nil {
+			if err := writeFeeds(c.OutOrStdout(), feeds); err != nil {
 				return err
 			}
 			for _, f := range feeds {
@@ -105,27 +106,30 @@ EXIT STATUS
 				return e.Encode(map[string]any{"schema": "plimsoll/db/1", "path": db.Path(), "feeds": feeds})
 			}
 			fmt.Fprintln(c.OutOrStdout(), db.Path())
-			return feedTable(c, feeds).Flush()
+			return writeFeeds(c.OutOrStdout(), feeds)
 		},
 	}
 	c.Flags().StringVar(&format, "format", "table", "table or json")
 	return c
 }
 
-func feedTable(c *cobra.Command, feeds []advisory.Feed) *term.Table {
-	t := term.NewTable(c.OutOrStdout(), "FEED", "SOURCE", "NEWEST", "READ", "KEPT", "WITHDRAWN", "OLDER", "REJECTED")
+func writeFeeds(w io.Writer, feeds []advisory.Feed) error {
+	number := func(head string) term.Column { return term.Column{Head: head, Right: true, Whole: true} }
+	t := term.NewTable(w, term.Column{Head: "FEED", Whole: true}, term.Column{Head: "SOURCE", End: true}, term.Column{Head: "NEWEST", Whole: true},
+		number("READ"), number("KEPT"), number("WITHDRAWN"), number("OLDER"), number("REJECTED"))
 	for _, f := range feeds {
 		newest := ""
 		if !f.Data.IsZero() {
-			newest = f.Data.Format("2006-01-02")
+			newest = f.Data.Format(time.DateOnly)
 		}
-		t.Row(f.Name, f.Source, newest, fmt.Sprint(f.Read), fmt.Sprint(f.Kept), fmt.Sprint(f.Withdrawn), fmt.Sprint(f.Older), fmt.Sprint(f.Rejected))
+		t.Row(term.Text(f.Name), term.Text(f.Source), term.Text(newest), term.Text(fmt.Sprint(f.Read)), term.Text(fmt.Sprint(f.Kept)),
+			term.Text(fmt.Sprint(f.Withdrawn)), term.Text(fmt.Sprint(f.Older)), term.Text(fmt.Sprint(f.Rejected)))
 	}
-	return t
+	_, err := t.WriteTo(w)
+	return err
 }
 
-// openDB opens the advisory file. The error is errors.Is fs.ErrNotExist when
-// there is none.
+// openDB opens the advisory file.
 func openDB(flag string) (*advisory.DB, error) {
 	path, err := dbPath(flag)
 	if err != nil {
@@ -134,10 +138,18 @@ func openDB(flag string) (*advisory.DB, error) {
 	return advisory.Open(path)
 }
 
-// noDB tells a missing advisory file, which leaves a gap, from a broken one or
-// one that was asked for by name.
-func noDB(flag string, err error) bool {
-	return errors.Is(err, fs.ErrNotExist) && flag == "" && os.Getenv("PLIMSOLL_DB") == ""
+// openDBIfAny is openDB for scans, which go on without an advisory file unless
+// one was asked for by name: it is nil then.
+func openDBIfAny(flag string) (*advisory.DB, error) {
+	path, err := dbPath(flag)
+	if err != nil {
+		return nil, err
+	}
+	_, err = os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) && flag == "" && os.Getenv("PLIMSOLL_DB") == "" {
+		return nil, nil
+	}
+	return advisory.Open(path)
 }
 
 func oneOf(flag, value string, allowed ...string) error {

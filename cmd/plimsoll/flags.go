@@ -77,10 +77,10 @@ func (f *imageFlags) scanner(c *cobra.Command) (*scan.Scanner, *term.Progress, e
 	if _, set := os.LookupEnv("GOMEMLIMIT"); !set {
 		debug.SetMemoryLimit(f.limits.Memory * 2 / 3)
 	}
-	progress := term.NewProgress(c.ErrOrStderr(), "reading")
-	o.Progress = progress.Note
+	progress := term.NewProgress(c.ErrOrStderr(), "reading", 0)
+	o.Progress = progress.Label
 	s := scan.New(o)
-	s.Progress = progress.Add
+	s.Progress = func(n int) { progress.Add(int64(n)) }
 	s.Parallel = f.parallel
 	s.Warn = func(err error) { fmt.Fprintln(c.ErrOrStderr(), "plimsoll: warning:", err) }
 	if !f.noCache {

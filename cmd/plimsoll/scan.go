@@ -104,8 +104,8 @@ func verdict(results []*plimsoll.Result) error {
 
 // scanImage scans the image and writes the report that f asks for.
 func scanImage(c *cobra.Command, f *scanFlags, name string) ([]*plimsoll.Result, error) {
-	db, err := openDB(f.db)
-	if err != nil && !noDB(f.db, err) {
+	db, err := openDBIfAny(f.db)
+	if err != nil {
 		return nil, err
 	}
 	if db != nil {
@@ -155,7 +155,7 @@ func (f *imageFlags) boms(c *cobra.Command, name string) ([]*plimsoll.BOM, error
 	if err != nil {
 		return nil, err
 	}
-	defer progress.Done()
+	defer progress.Stop()
 	return s.BOMs(c.Context(), name)
 }
 

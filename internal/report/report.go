@@ -65,18 +65,18 @@ func BOMTable(w io.Writer, b *plimsoll.BOM, allLayers bool) error {
 		list := ofLayer(b.Components, l.Index)
 		p.layer(l, count(len(list), "component"))
 		if len(list) > 0 {
-			t := term.NewTable(w, "  PACKAGE", "VERSION", "TYPE", "WHERE", "LICENCE")
+			t := term.NewTable(w, column("  PACKAGE"), column("VERSION"), term.Column{Head: "TYPE", Whole: true}, term.Column{Head: "WHERE", End: true}, term.Column{Head: "LICENCE"})
 			for _, c := range list {
-				t.Row("  "+c.Name, c.Version, kind(&c), where(&c), strings.Join(c.Licenses, ", "))
+				row(t, "  "+c.Name, c.Version, kind(&c), where(&c), shorten(strings.Join(c.Licenses, ", ")))
 			}
 			p.flush(t)
 		}
 	}
 	if allLayers && len(b.History) > 0 {
 		p.printf("\nNo longer there\n")
-		t := term.NewTable(w, "  PACKAGE", "VERSION", "TYPE", "FROM LAYER", "GONE IN", "REPLACED BY")
+		t := term.NewTable(w, column("  PACKAGE"), column("VERSION"), column("TYPE"), column("FROM LAYER"), column("GONE IN"), term.Column{Head: "REPLACED BY"})
 		for _, c := range b.History {
-			t.Row("  "+c.Name, c.Version, kind(&c), fmt.Sprint(c.Layer), fmt.Sprint(c.Removed.Layer), c.Removed.By)
+			row(t, "  "+c.Name, c.Version, kind(&c), fmt.Sprint(c.Layer), fmt.Sprint(c.Removed.Layer), c.Removed.By)
 		}
 		p.flush(t)
 	}
@@ -103,10 +103,9 @@ func ScanTable(w io.Writer, r *plimsoll.Result) error {
 		}
 		p.layer(l, what)
 		if len(list) > 0 {
-			t := term.NewTable(w, "  SEVERITY", "ID", "PACKAGE", "INSTALLED", "FIXED IN", "WHAT")
-			t.Style(0, severityStyle)
+			t := term.NewTable(w, column("  SEVERITY"), column("ID"), column("PACKAGE"), column("INSTALLED"), column("FIXED IN"), term.Column{Head: "WHAT"})
 			for _, f := range list {
-				t.Row("  "+string(f.Level), f.ID, f.Package, f.Installed, f.Fixed, f.Summary)
+				t.Row(term.Cell{Text: "  " + string(f.Level), Style: severityStyle(f.Level)}, term.Text(f.ID), term.Text(f.Package), term.Text(f.Installed), term.Text(f.Fixed), term.Text(f.Summary))
 			}
 			p.flush(t)
 		}
@@ -141,8 +140,8 @@ func (p *printer) printf(format string, a ...any) {
 }
 
 func (p *printer) flush(t *term.Table) {
-	if err := t.Flush(); p.err == nil {
-		p.err = err
+	if p.err == nil {
+		_, p.err = t.WriteTo(p.w)
 	}
 }
 
@@ -164,13 +163,21 @@ func (p *printer) image(b *plimsoll.BOM) {
 }
 
 func (p *printer) layer(l plimsoll.Layer, what string) {
-	p.printf("\n%s", term.Paint(p.w, term.Bold, fmt.Sprintf("Layer %d", l.Index)))
+	head := fmt.Sprintf("Layer %d", l.Index)
+	if term.Colour(p.w) {
+		head = term.Bold.Paint(head)
+	}
+	p.printf("\n%s", head)
 	if l.DiffID != "" {
 		p.printf("  %s", l.DiffID.Short())
 	}
 	p.printf("  %s", what)
 	if step := Step(l); step != "" {
-		p.printf("\n  %s", term.Cut(p.w, term.Clean(step), 2))
+		step = term.Clean(step)
+		if width := term.Width(p.w); width > 2 {
+			step = term.Cut(step, width-2)
+		}
+		p.printf("\n  %s", step)
 	}
 	p.printf("\n")
 }
@@ -180,13 +187,13 @@ func (p *printer) gaps(gaps []plimsoll.Gap) {
 		return
 	}
 	p.printf("\nNot known (%s)\n", count(len(gaps), "gap"))
-	t := term.NewTable(p.w, "  KIND", "LAYER", "PATH", "WHY")
+	t := term.NewTable(p.w, column("  KIND"), column("LAYER"), term.Column{Head: "PATH", End: true}, term.Column{Head: "WHY"})
 	for _, g := range gaps {
 		layer := "-"
 		if g.Layer != plimsoll.NoLayer {
 			layer = fmt.Sprint(g.Layer)
 		}
-		t.Row("  "+string(g.Kind), layer, g.Path, g.Reason)
+		row(t, "  "+string(g.Kind), layer, g.Path, g.Reason)
 	}
 	p.flush(t)
 }
@@ -271,14 +278,27 @@ func levels(findings []plimsoll.Finding) string {
 	return strings.Join(parts, ", ")
 }
 
-func severityStyle(cell string) term.Style {
-	switch plimsoll.Level(strings.TrimSpace(cell)) {
-	case plimsoll.Critical:
-		return term.Alarm
-	case plimsoll.High:
+func severityStyle(l plimsoll.Level) term.Style {
+	switch l {
+	case plimsoll.Critical, plimsoll.High:
 		return term.Red
 	case plimsoll.Medium:
-		return term.Amber
+		return term.Yellow
 	}
-	return term.Plain
+	return ""
 }
+
+// column holds what people copy: it is never cut.
+func column(head string) term.Column { return term.Column{Head: head, Whole: true} }
+
+func row(t *term.Table, cells ...string) {
+	var list []term.Cell
+	for _, c := range cells {
+		list = append(list, term.Text(c))
+	}
+	t.Row(list...)
+}
+
+// shorten keeps one long licence list from widening the table; the other forms
+// have it whole.
+func shorten(s string) string { return term.Cut(s, 40) }
