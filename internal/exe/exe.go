@@ -101,7 +101,7 @@ func Is(head []byte) bool {
 func Open(r *io.SectionReader) (*File, error) {
 	var head [64]byte
 	n, err := r.ReadAt(head[:], 0)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	if n < len(head) {
@@ -159,7 +159,7 @@ func (f *File) table(what string, offset uint64, count, size, most int) ([]byte,
 		return nil, damaged("the %s lie beyond the end of the file", what)
 	}
 	b := make([]byte, length)
-	if _, err := f.r.ReadAt(b, int64(offset)); err != nil && err != io.EOF {
+	if _, err := f.r.ReadAt(b, int64(offset)); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	return b, nil

@@ -309,13 +309,14 @@ func search(f *exe.File, offset, size int64) (at int64, ok bool, err error) {
 
 func readFull(f *exe.File, b []byte, at int64) error {
 	_, err := f.Data(at, int64(len(b))).ReadAt(b, 0)
-	if err == io.EOF && len(b) == 0 {
+	switch {
+	case !errors.Is(err, io.EOF):
+		return err
+	case len(b) == 0:
 		return nil
-	}
-	if err == io.EOF {
+	default:
 		return io.ErrUnexpectedEOF
 	}
-	return err
 }
 
 // readString reads length bytes at an offset.
@@ -337,7 +338,7 @@ func readString(f *exe.File, at int64, length uint64) (string, error) {
 func inlineString(f *exe.File, at int64) (string, int64, error) {
 	var b [binary.MaxVarintLen64]byte
 	n, err := f.Data(at, int64(len(b))).ReadAt(b[:], 0)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return "", 0, err
 	}
 	length, size := binary.Uvarint(b[:n])

@@ -382,8 +382,6 @@ func TestJavaMemory(t *testing.T) {
 	}
 	inner := zipped(t, zip.Store, entry{"noise", string(noise)}, entry{"META-INF/maven/g/a/pom.properties", pomProperties("g", "a", "1")})
 	outer := zipped(t, zip.Deflate, entry{"inner.jar", string(inner)})
-	noise, inner = nil, nil
-	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	found := mustDetect(t, java, "outer.jar", outer)

@@ -3,7 +3,6 @@ package langpkg
 import (
 	"bufio"
 	"bytes"
-	"io"
 	"strings"
 )
 
@@ -89,7 +88,7 @@ func readManifest(br *bufio.Reader, text []byte) manifest {
 	}
 	for {
 		line, _, err := readLine(br)
-		if err == io.EOF || len(line) == 0 {
+		if err != nil || len(line) == 0 {
 			break
 		}
 		if line[0] == ' ' {
@@ -190,13 +189,10 @@ func sameName(a, b string) bool {
 	if len(a) != len(b) || a == "" {
 		return false
 	}
-	separator := func(c byte) bool { return c == '-' || c == '_' || c == '.' || c == ' ' }
-	for i := 0; i < len(a); i++ {
-		if a[i]|0x20 != b[i]|0x20 && !(separator(a[i]) && separator(b[i])) {
-			return false
-		}
+	plain := func(s string) string {
+		return strings.ToLower(strings.NewReplacer("-", ".", "_", ".", " ", ".").Replace(s))
 	}
-	return true
+	return plain(a) == plain(b)
 }
 
 // sameVersion compares a bundle's version, which has three numbers and a dot

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -90,7 +91,7 @@ func (d *jsonReader) array(visit func() error) error {
 // end checks that nothing but space follows.
 func (d *jsonReader) end() error {
 	t, err := d.Token()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	if err != nil {
@@ -101,7 +102,7 @@ func (d *jsonReader) end() error {
 
 func (d *jsonReader) delimiter(want json.Delim) error {
 	t, err := d.Token()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	if err != nil {

@@ -9,7 +9,6 @@ package langpkg
 
 import (
 	"fmt"
-	"io"
 	"strings"
 	"unicode/utf8"
 
@@ -153,16 +152,4 @@ func person(name, mail string) string {
 	default:
 		return name + " <" + mail + ">"
 	}
-}
-
-// readAll reads r, which must not be longer than most.
-func readAll(r io.Reader, most int64) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, most+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > most {
-		return nil, fmt.Errorf("more than %d bytes", most)
-	}
-	return b, nil
 }

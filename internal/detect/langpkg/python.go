@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -101,8 +102,8 @@ func normalPython(name string) string {
 	var b strings.Builder
 	separated := false
 	for i := 0; i < len(name); i++ {
-		switch c := name[i]; {
-		case c == '-' || c == '_' || c == '.':
+		switch c := name[i]; c {
+		case '-', '_', '.':
 			separated = true
 		default:
 			if separated {
@@ -139,7 +140,7 @@ func readMetadata(r io.Reader) (*metadata, error) {
 	var field *string // that a continuation line belongs to
 	for {
 		line, long, err := readLine(br)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			if limited.N == 0 {
 				return nil, fmt.Errorf("a header of more than %d bytes", largestHeader)
 			}
@@ -221,13 +222,13 @@ func (m *metadata) licenses() []string {
 // it gives the beginning and says so. The bytes are valid until the next read.
 func readLine(br *bufio.Reader) (line []byte, long bool, err error) {
 	line, err = br.ReadSlice('\n')
-	if err == bufio.ErrBufferFull {
+	if errors.Is(err, bufio.ErrBufferFull) {
 		line, long = bytes.Clone(line), true
-		for err == bufio.ErrBufferFull {
+		for errors.Is(err, bufio.ErrBufferFull) {
 			_, err = br.ReadSlice('\n')
 		}
 	}
-	if err == io.EOF && len(line) > 0 {
+	if errors.Is(err, io.EOF) && len(line) > 0 {
 		err = nil
 	}
 	return bytes.TrimRight(line, "\r\n"), long, err

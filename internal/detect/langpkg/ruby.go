@@ -3,6 +3,7 @@ package langpkg
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -70,7 +71,7 @@ func readGemspec(r io.Reader) (*gemspec, error) {
 	br := bufio.NewReaderSize(r, 8<<10)
 	for {
 		line, _, err := readLine(br)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

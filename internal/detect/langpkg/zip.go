@@ -55,7 +55,7 @@ func openZip(r *io.SectionReader) (*zipArchive, error) {
 	// The end record stands last but for a comment of at most 64 KiB.
 	tail := make([]byte, min(r.Size(), zipEndSize+1<<16))
 	start := r.Size() - int64(len(tail))
-	if _, err := r.ReadAt(tail, start); err != nil && err != io.EOF {
+	if _, err := r.ReadAt(tail, start); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	at, loose := -1, -1
@@ -147,15 +147,16 @@ func (z *zipArchive) zip64(end int64) (*zip64End, error) {
 	return nil, fmt.Errorf("%w: no zip64 end record", errZip)
 }
 
-// each calls visit for every entry in the directory's order. The name is valid
-// during the call only. br is reset to read the directory; its buffer must
-// hold longestEntry bytes.
+// each calls visit for every entry in the directory's order. The name, of which
+// at most longestEntry bytes are given, is valid during the call only. br is
+// reset to read the directory; its buffer must hold longestEntry bytes.
 func (z *zipArchive) each(br *bufio.Reader, visit func(name []byte, e zipEntry) error) error {
 	br.Reset(io.NewSectionReader(z.r, z.directory, z.length))
+	early := fmt.Errorf("%w: the directory ends early", errZip)
 	for left := z.length; left > 0; {
 		h, err := br.Peek(int(min(left, zipHeaderSize)))
 		if err != nil {
-			return fmt.Errorf("%w: the directory ends early", errZip)
+			return early
 		}
 		if len(h) < zipHeaderSize || string(h[:4]) != "PK\x01\x02" {
 			if bytes.HasPrefix(h, []byte("PK\x05\x05")) {
@@ -177,36 +178,32 @@ func (z *zipArchive) each(br *bufio.Reader, visit func(name []byte, e zipEntry) 
 		if left -= int64(zipHeaderSize + nameLen + extraLen + commentLen); left < 0 {
 			return fmt.Errorf("%w: an entry reaches beyond the directory", errZip)
 		}
-		br.Discard(zipHeaderSize) // cannot fail: it was peeked
+		if _, err := br.Discard(zipHeaderSize); err != nil {
+			return early
+		}
 		name, err := br.Peek(min(nameLen, longestEntry))
 		if err != nil {
-			return fmt.Errorf("%w: the directory ends early", errZip)
+			return early
 		}
-		rest := nameLen - len(name) + extraLen + commentLen
+		rest := nameLen + extraLen + commentLen
 		if e.compressed == 0xffffffff || e.size == 0xffffffff || e.offset == 0xffffffff {
-			// The real sizes stand after the name, in the extra field.
+			// The real sizes stand behind the name, in the extra field.
 			name = bytes.Clone(name)
-			br.Discard(len(name))
-			if _, err := br.Discard(nameLen - len(name)); err != nil {
-				return fmt.Errorf("%w: the directory ends early", errZip)
+			if _, err := br.Discard(nameLen); err != nil {
+				return early
 			}
 			extra := make([]byte, extraLen)
 			if _, err := io.ReadFull(br, extra); err != nil {
-				return fmt.Errorf("%w: the directory ends early", errZip)
+				return early
 			}
 			e.enlarge(extra)
 			rest = commentLen
-			if err := visit(name, e); err != nil {
-				return err
-			}
-		} else {
-			if err := visit(name, e); err != nil {
-				return err
-			}
-			br.Discard(len(name))
+		}
+		if err := visit(name, e); err != nil {
+			return err
 		}
 		if _, err := br.Discard(rest); err != nil {
-			return fmt.Errorf("%w: the directory ends early", errZip)
+			return early
 		}
 	}
 	return nil
@@ -291,7 +288,7 @@ func (u *unzipper) unzip(z *zipArchive, e zipEntry, w io.Writer) error {
 	n, err := io.CopyBuffer(io.MultiWriter(w, sum), io.LimitReader(r, e.size+1), u.buf)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%w: %v", errZip, err)
+		return fmt.Errorf("%w: %w", errZip, err)
 	case n != e.size:
 		return fmt.Errorf("%w: the entry is not as long as the directory says", errZip)
 	case sum.Sum32() != e.crc:
