@@ -260,9 +260,9 @@ func (r *contentReader) Read(p []byte) (int, error) {
 	for len(r.data) == 0 {
 		got, err := r.stream.Recv()
 		switch {
-		case err == io.EOF && r.left > 0:
+		case errors.Is(err, io.EOF) && r.left > 0:
 			return 0, fmt.Errorf("containerd sent %d bytes too few: %w", r.left, io.ErrUnexpectedEOF)
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return 0, io.EOF
 		case err != nil:
 			return 0, r.c.failed(r.ctx, err)

@@ -240,7 +240,9 @@ func (d daemon) connect(ctx context.Context, source string) (*client.Client, err
 			return nil, err
 		}
 		remote := *u
-		transport.DialContext = func(context.Context, string, string) (net.Conn, error) { return dialSSH(source, &remote) }
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialSSH(ctx, source, &remote)
+		}
 		u = &url.URL{Scheme: "unix", Host: "/" + u.Hostname()} // only the form matters to the client
 	} else if err := sockets.ConfigureTransport(transport, u.Scheme, u.Host); err != nil {
 		return nil, err
@@ -312,7 +314,7 @@ func (b *cappedBody) Read(p []byte) (int, error) {
 
 // dialSSH reaches an engine through ssh, with the relay that both docker and
 // podman have for it: `docker system dial-stdio`.
-func dialSSH(source string, u *url.URL) (net.Conn, error) {
+func dialSSH(ctx context.Context, source string, u *url.URL) (net.Conn, error) {
 	host, user, port := u.Hostname(), u.User.Username(), u.Port()
 	if host == "" || strings.HasPrefix(host, "-") || strings.HasPrefix(user, "-") {
 		return nil, fmt.Errorf("%s: want ssh://[USER@]HOST[:PORT]", quote(u.Redacted()))
@@ -330,7 +332,8 @@ func dialSSH(source string, u *url.URL) (net.Conn, error) {
 		// The remote shell reads this once more.
 		args = append(args, flag, "'unix://"+strings.ReplaceAll(u.Path, "'", `'\''`)+"'")
 	}
-	cmd := exec.Command("ssh", append(args, "system", "dial-stdio")...)
+	// The connection outlives the request that it is opened for.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), "ssh", append(args, "system", "dial-stdio")...)
 	conn := &sshConn{cmd: cmd}
 	var err error
 	if conn.WriteCloser, err = cmd.StdinPipe(); err != nil {
@@ -359,7 +362,7 @@ type sshConn struct {
 // Read gives the reason, which only the command knows, when it ended.
 func (c *sshConn) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		if failed := c.wait(); failed != nil {
 			err = fmt.Errorf("ssh: %w: %s", failed, strings.TrimSpace(string(c.said)))
 		}
@@ -635,7 +638,8 @@ func emptySteps(history []imagetypes.HistoryResponseItem, layers int) ([]bool, b
 }
 
 // onlyConfigures tells the steps of a Dockerfile that cannot make a layer, as
-// BuildKit and the builder before it write them into the history.
+// BuildKit (looked at in 0.23) and the builder before it write them into the
+// history. WORKDIR is none of them: it makes the directory.
 func onlyConfigures(createdBy string) bool {
 	if _, step, classic := strings.Cut(createdBy, " #(nop) "); classic {
 		createdBy = strings.TrimSpace(step) // "/bin/sh -c #(nop)  ENV A=B"
@@ -703,7 +707,7 @@ func passOver(ctx context.Context, r io.Reader, o Options) (plimsoll.Image, erro
 	archive := tar.NewReader(r)
 	for n := int64(0); ; n++ {
 		h, err := archive.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err == nil && n >= o.Limits.Entries {
