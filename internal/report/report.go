@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/plimsoll/plimsoll"
+	"github.com/plimsoll/plimsoll/internal/format"
 	"github.com/plimsoll/plimsoll/internal/term"
 )
 
@@ -25,7 +27,7 @@ func BOMJSON(w io.Writer, b *plimsoll.BOM, allLayers bool) error {
 	out := struct {
 		Schema string `json:"schema"`
 		plimsoll.BOM
-	}{bomSchema, *b}
+	}{bomSchema, format.EscapeAll(*b)}
 	if !allLayers {
 		out.History = nil
 	}
@@ -40,7 +42,7 @@ func ScanJSON(w io.Writer, r *plimsoll.Result, allLayers bool) error {
 	out := struct {
 		Schema string `json:"schema"`
 		plimsoll.Result
-	}{scanSchema, *r}
+	}{scanSchema, format.EscapeAll(*r)}
 	if !allLayers {
 		out.History = nil
 	}
@@ -164,6 +166,9 @@ func (p *printer) image(b *plimsoll.BOM) {
 
 func (p *printer) layer(l plimsoll.Layer, what string) {
 	head := fmt.Sprintf("Layer %d", l.Index)
+	if l.Index == plimsoll.NoLayer {
+		head = "Layer not known"
+	}
 	if term.Colour(p.w) {
 		head = term.Bold.Paint(head)
 	}
@@ -216,13 +221,13 @@ func Step(l plimsoll.Layer) string {
 	return step
 }
 
-// layers of the image; a bill of materials without any, as other tools write
-// it, has all its components in layer 0.
+// layers of the image, and the place for components whose layer is not known:
+// those of documents that other tools wrote.
 func layers(b *plimsoll.BOM) []plimsoll.Layer {
-	if len(b.Image.Layers) > 0 {
-		return b.Image.Layers
+	if slices.ContainsFunc(b.Components, func(c plimsoll.Component) bool { return c.Layer == plimsoll.NoLayer }) {
+		return append([]plimsoll.Layer{{Index: plimsoll.NoLayer}}, b.Image.Layers...)
 	}
-	return []plimsoll.Layer{{}}
+	return b.Image.Layers
 }
 
 func ofLayer(list []plimsoll.Component, index int) []plimsoll.Component {

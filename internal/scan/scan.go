@@ -70,14 +70,26 @@ func (s *Scanner) BOMs(ctx context.Context, name string) ([]*plimsoll.BOM, error
 	var boms []*plimsoll.BOM
 	for _, img := range images {
 		bom := img.BOM
-		if bom == nil {
-			if bom, err = s.read(ctx, img); err != nil {
-				return nil, fmt.Errorf("%s: %w", img.Name, err)
-			}
+		if bom != nil {
+			complete(bom)
+		} else if bom, err = s.read(ctx, img); err != nil {
+			return nil, fmt.Errorf("%s: %w", img.Name, err)
 		}
 		boms = append(boms, bom)
 	}
 	return boms, nil
+}
+
+// complete gives the OS packages of another tool's document the ecosystem of
+// their distribution; their package URLs stay as they are.
+func complete(b *plimsoll.BOM) {
+	for i := range b.Components {
+		if c := &b.Components[i]; c.IsOS() && c.Ecosystem == "" {
+			ours := *c
+			ospkg.Complete(&ours, b.Distro)
+			c.Ecosystem = ours.Ecosystem
+		}
+	}
 }
 
 // read takes the image's layers from the cache or from its source.
