@@ -116,8 +116,11 @@ func (h Hides) MarshalText() ([]byte, error) {
 func (h *Hides) UnmarshalText(text []byte) error {
 	raw := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
 	n, err := base64.StdEncoding.Decode(raw, text)
-	if err != nil || n%8 != 0 {
-		return fmt.Errorf("hides: %d bytes, %v", n, err)
+	if err != nil {
+		return fmt.Errorf("hides: %w", err)
+	}
+	if n%8 != 0 {
+		return fmt.Errorf("hides: %d bytes are no whole number of names", n)
 	}
 	*h = make(Hides, 0, n/8)
 	for raw = raw[:n]; len(raw) > 0; raw = raw[8:] {

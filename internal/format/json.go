@@ -127,7 +127,7 @@ func (l *limited) Read(p []byte) (int, error) {
 func NewReader(r io.Reader) *Reader {
 	in := bufio.NewReader(r)
 	if mark, _ := in.Peek(3); string(mark) == "\ufeff" {
-		in.Discard(3) // some tools on Windows begin UTF-8 with a byte order mark
+		_, _ = in.Discard(3) // some tools on Windows begin UTF-8 with a byte order mark
 	}
 	out := &Reader{in: limited{r: in, document: maxDocument}}
 	out.json = json.NewDecoder(&out.in)

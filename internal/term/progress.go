@@ -41,11 +41,11 @@ func NewProgress(w io.Writer, label string, total int64) *Progress {
 		for {
 			select {
 			case <-p.stop:
-				io.WriteString(p.out, "\r\x1b[K")
+				_, _ = io.WriteString(p.out, "\r\x1b[K")
 				return
 			case now := <-ticker.C:
 				// The last column stays free: some terminals wrap there.
-				io.WriteString(p.out, "\r\x1b[K"+Cut(p.line(now), max(Width(w), 20)-1))
+				_, _ = io.WriteString(p.out, "\r\x1b[K"+Cut(p.line(now), max(Width(w), 20)-1))
 			}
 		}
 	})

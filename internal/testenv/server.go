@@ -2,6 +2,7 @@ package testenv
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -50,8 +51,8 @@ func Start(t testing.TB, ready func() bool, name string, args ...string) {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() {
-		if err := cmd.Process.Signal(os.Interrupt); err != nil {
-			return // it has ended
+		if err := cmd.Process.Signal(os.Interrupt); errors.Is(err, os.ErrProcessDone) {
+			return
 		}
 		select {
 		case <-ended:

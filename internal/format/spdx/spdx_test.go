@@ -203,7 +203,7 @@ func TestDecodeEdited(t *testing.T) {
 	}
 }
 
-var hashes = regexp.MustCompile("-[0-9a-f]{12}\\b")
+var hashes = regexp.MustCompile(`-[0-9a-f]{12}\b`)
 
 const aaaa = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
