@@ -76,6 +76,9 @@ const (
 	// inMemory is how much of one file's inner archives is held in memory;
 	// those beyond it go to temporary files.
 	inMemory = 8 << 20
+	// mostOpened entries of one file are opened, in all its archives together:
+	// entries may share their bytes, so that a small file can have millions.
+	mostOpened = 50_000
 	// ratioAfter is when Limits.Ratio begins to count.
 	ratioAfter = 64 << 20
 )
@@ -109,6 +112,7 @@ type jarScan struct {
 	// What is left of the file's allowance: entries of all its archives, bytes
 	// inflated out of them, bytes of memory to hold them in.
 	entries, inflate, memory int64
+	opened                   int
 	reader, manifest         *bufio.Reader
 	unzipper                 unzipper
 	buffers                  []*bytes.Buffer // by nesting, to be used again
@@ -234,12 +238,23 @@ func (s *jarScan) addJar(c coordinates, at string, m manifest, self bool) {
 
 // text reads a small entry, whose bytes count as inflated.
 func (s *jarScan) text(z *zipArchive, e innerEntry, most int64) ([]byte, error) {
+	if err := s.open(); err != nil {
+		return nil, err
+	}
 	if e.size > s.inflate {
 		return nil, fmt.Errorf("%w: the archives in it are larger than %d bytes together", errLimit, s.limits.Spool)
 	}
 	text, err := s.unzipper.small(z, e.zipEntry, most)
 	s.inflate -= int64(len(text))
 	return text, err
+}
+
+// open counts an entry that is about to be read.
+func (s *jarScan) open() error {
+	if s.opened++; s.opened > mostOpened {
+		return fmt.Errorf("%w: more than %d entries to read in one file", errLimit, mostOpened)
+	}
+	return nil
 }
 
 // trouble records an entry that could not be read.
@@ -284,6 +299,9 @@ func (s *jarScan) nested(z *zipArchive, e innerEntry, at string, depth int) {
 // inflated into memory or, if it is large, into a temporary file. The content
 // is valid until done is called.
 func (s *jarScan) unpack(z *zipArchive, e zipEntry, depth int) (r *io.SectionReader, done func(), err error) {
+	if err := s.open(); err != nil {
+		return nil, nil, err
+	}
 	data, err := z.data(e)
 	if err != nil {
 		return nil, nil, err

@@ -425,6 +425,30 @@ func TestJavaManyEntries(t *testing.T) {
 	}
 }
 
+// TestJavaManyArchives: how many archives are opened has a bound, whatever the
+// numbers in each.
+func TestJavaManyArchives(t *testing.T) {
+	many := make([]entry, 15_000)
+	for i := range many {
+		many[i] = entry{fmt.Sprintf("%d.jar", i), string(zipped(t, zip.Store))}
+	}
+	middle := string(zipped(t, zip.Store, many...))
+	outer := make([]entry, 5)
+	for i := range outer {
+		outer[i] = entry{fmt.Sprintf("%d.jar", i), middle}
+	}
+	found := mustDetect(t, java, "a.jar", zipped(t, zip.Store, outer...))
+	if len(found.Gaps) != 101 {
+		t.Fatalf("%d gaps", len(found.Gaps))
+	}
+	if got := lines(&plimsoll.Found{Gaps: found.Gaps[:1]})[0]; got != "gap limit a.jar!/3.jar!/4996.jar: over the limit: more than 50000 entries to read in one file" {
+		t.Error(got)
+	}
+	if got := lines(&plimsoll.Found{Gaps: found.Gaps[100:]})[0]; got != "gap limit a.jar: more than 100 parts of the file could not be read" {
+		t.Error(got)
+	}
+}
+
 // TestJavaCanceled: a scan that is given up ends.
 func TestJavaCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())

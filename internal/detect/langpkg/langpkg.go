@@ -96,15 +96,15 @@ func (b *builder) add(c plimsoll.Component, url packageurl.PackageURL) {
 // gap records a part of the file that was not read. The path may lead into an
 // archive.
 func (b *builder) gap(kind plimsoll.GapKind, path, format string, args ...any) {
-	reason := fmt.Sprintf(format, args...)
 	switch n := len(b.found.Gaps); {
 	case n > mostGaps:
 		return
 	case n == mostGaps:
-		kind, path, reason = plimsoll.Limited, b.path, fmt.Sprintf("more than %d parts of the file could not be read", mostGaps)
+		kind, path = plimsoll.Limited, b.path
+		format, args = "more than %d parts of the file could not be read", []any{mostGaps}
 	}
 	b.found.Gaps = append(b.found.Gaps, plimsoll.Gap{
-		Kind: kind, Layer: plimsoll.NoLayer, Path: path, Detector: b.detector, Reason: clean(reason),
+		Kind: kind, Layer: plimsoll.NoLayer, Path: path, Detector: b.detector, Reason: clean(fmt.Sprintf(format, args...)),
 	})
 }
 

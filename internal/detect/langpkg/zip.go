@@ -52,35 +52,20 @@ const (
 
 // openZip finds the central directory.
 func openZip(r *io.SectionReader) (*zipArchive, error) {
-	// The end record stands last but for a comment of at most 64 KiB.
-	tail := make([]byte, min(r.Size(), zipEndSize+1<<16))
-	start := r.Size() - int64(len(tail))
-	if _, err := r.ReadAt(tail, start); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	at, loose := -1, -1
-	for end := len(tail); ; {
-		i := bytes.LastIndex(tail[:end], []byte("PK\x05\x06"))
-		if i < 0 {
+	// The end record stands last but for a comment of at most 64 KiB, which
+	// hardly any archive has.
+	var tail []byte
+	var start int64
+	at, exact := -1, false
+	for _, most := range []int64{1 << 10, zipEndSize + 1<<16} {
+		tail = make([]byte, min(r.Size(), most))
+		start = r.Size() - int64(len(tail))
+		if _, err := r.ReadAt(tail, start); err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		if at, exact = findEnd(tail); exact {
 			break
 		}
-		end = i
-		if len(tail)-i < zipEndSize {
-			continue
-		}
-		// A comment may hold the signature too: the record whose comment
-		// reaches exactly to the end is the real one.
-		comment := int(binary.LittleEndian.Uint16(tail[i+20:]))
-		if i+zipEndSize+comment == len(tail) {
-			at = i
-			break
-		}
-		if loose < 0 && i+zipEndSize+comment < len(tail) {
-			loose = i
-		}
-	}
-	if at < 0 {
-		at = loose
 	}
 	if at < 0 {
 		return nil, fmt.Errorf("%w: no end record", errZip)
@@ -113,6 +98,29 @@ func openZip(r *io.SectionReader) (*zipArchive, error) {
 		return nil, fmt.Errorf("%w: the directory lies outside the file", errZip)
 	}
 	return z, nil
+}
+
+// findEnd finds the end record in the end of a file, or gives -1. A comment may
+// hold the record's signature too: the record whose comment reaches exactly to
+// the end is the real one. If there is none, the last that fits must do.
+func findEnd(tail []byte) (at int, exact bool) {
+	at = -1
+	for end := len(tail); ; {
+		i := bytes.LastIndex(tail[:end], []byte("PK\x05\x06"))
+		if i < 0 {
+			return at, false
+		}
+		end = i
+		if len(tail)-i < zipEndSize {
+			continue
+		}
+		switch rest := len(tail) - i - zipEndSize - int(binary.LittleEndian.Uint16(tail[i+20:])); {
+		case rest == 0:
+			return i, true
+		case rest > 0 && at < 0:
+			at = i
+		}
+	}
 }
 
 type zip64End struct{ end, length, offset int64 }
