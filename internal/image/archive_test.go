@@ -156,9 +156,10 @@ func TestPassesOverKnownLayers(t *testing.T) {
 	t.Run("a name that lies", func(t *testing.T) {
 		files := slices.Clone(skopeo)
 		for i := range files {
-			if files[i].name == layers[0] {
+			switch files[i].name {
+			case layers[0]:
 				files[i].name = layers[2]
-			} else if files[i].name == layers[2] {
+			case layers[2]:
 				files[i].name = layers[0]
 			}
 		}

@@ -76,7 +76,7 @@ func (k *taker) layer(ctx context.Context, l *Layer) (plimsoll.Digest, error) {
 func (k *taker) files(files tarstream.Files) (int, error) {
 	for n := 0; ; n++ {
 		e, err := files.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return n, nil
 		}
 		if err != nil {

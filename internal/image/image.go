@@ -52,7 +52,7 @@ type timing struct {
 	pause  time.Duration // before the first retry; doubles with each
 	asked  time.Duration // the longest Retry-After that is waited for
 	header time.Duration // until a response begins
-	stall  time.Duration // without a byte of a response's body
+	stall  time.Duration // with next to nothing of a response's body
 }
 
 // withDefaults fills what was left out.

@@ -131,7 +131,7 @@ func (r *registry) each(ctx context.Context, try func(*endpoint) error) error {
 			continue
 		}
 		if failed != nil {
-			err = fmt.Errorf("%w; and before that, %v", err, failed)
+			err = fmt.Errorf("%w; and before that, %w", err, failed)
 		}
 		return err
 	}
@@ -254,7 +254,7 @@ func (e *endpoint) get(ctx context.Context, what string, offset int64) (*http.Re
 	resp, err := client.Do(req)
 	if err != nil {
 		cancel(err)
-		return nil, e.explain(err)
+		return nil, e.explain(redacted(err))
 	}
 	resp.Body = watch(ctx, cancel, resp.Body, e.o.timing.stall)
 	if resp.StatusCode != http.StatusOK && (resp.StatusCode != http.StatusPartialContent || offset == 0) {

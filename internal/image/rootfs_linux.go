@@ -11,7 +11,7 @@ import (
 // device is the number of the file system that a file is in.
 func device(info fs.FileInfo) uint64 {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		return uint64(stat.Dev) // its width depends on the architecture
+		return uint64(stat.Dev) //nolint:unconvert // its width depends on the architecture
 	}
 	return 0
 }
@@ -25,7 +25,7 @@ func isPseudo(dir *os.File) bool {
 	if err := unix.Fstatfs(int(dir.Fd()), &stat); err != nil {
 		return false
 	}
-	switch int64(stat.Type) { // its width depends on the architecture
+	switch int64(stat.Type) { //nolint:unconvert // its width depends on the architecture
 	case unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC,
 		unix.DEVPTS_SUPER_MAGIC, unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC, unix.SECURITYFS_MAGIC,
 		unix.BPF_FS_MAGIC, unix.SELINUX_MAGIC, unix.PSTOREFS_MAGIC, unix.EFIVARFS_MAGIC,

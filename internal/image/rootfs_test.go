@@ -35,7 +35,7 @@ func entriesOf(t testing.TB, files tarstream.Files) map[string]seen {
 	all := map[string]seen{}
 	for n := 0; ; n++ {
 		e, err := files.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return all
 		}
 		if err != nil {
@@ -149,7 +149,7 @@ func TestDirectoryOrder(t *testing.T) {
 	}
 	defer w.close()
 	var got []string
-	for e, err := w.Next(); err != io.EOF; e, err = w.Next() {
+	for e, err := w.Next(); !errors.Is(err, io.EOF); e, err = w.Next() {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -225,7 +225,7 @@ func unreadable(t *testing.T, dir string) {
 	var got []string
 	for {
 		e, err := w.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -200,7 +200,7 @@ type whole struct{ r io.Reader }
 
 func (w *whole) Read(b []byte) (int, error) {
 	n, err := w.r.Read(b)
-	if err != nil && err != io.EOF {
+	if err != nil {
 		err = truncated(err)
 	}
 	return n, err

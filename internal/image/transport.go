@@ -22,13 +22,16 @@ const (
 	attempts = 5
 	// resumes of one blob whose connection breaks.
 	resumes = 10
+	// trickle is how many bytes have to arrive while one waits as long as a
+	// stall may take.
+	trickle = 64 << 10
 	// longestPause before a retry that the registry did not ask for.
 	longestPause = 15 * time.Second
 )
 
 var (
 	// errStalled is a response whose body stopped arriving.
-	errStalled = errors.New("no byte arrived for too long")
+	errStalled = errors.New("no byte, or next to none, arrived for too long")
 	// errSize is content whose length is not what its descriptor says.
 	errSize  = errors.New("its size is not what the manifest says")
 	errPlain = errors.New("plain HTTP is not used: it can be read and changed on its way")
@@ -85,7 +88,8 @@ func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
 		if asked > p.timing.asked {
 			return resp, err // it says so in its header; see explain
 		}
-		wait, why := pause(p.timing.pause, try, asked), ""
+		wait := pause(p.timing.pause, try, asked)
+		var why string
 		if err != nil {
 			why = err.Error()
 		} else {
@@ -156,14 +160,16 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// watched is a response's body that gives up when no byte arrives. Only the
-// time inside Read counts: a slow reader is not the registry's fault.
+// watched is a response's body that gives up when next to nothing arrives.
+// Only the time inside Read counts: a slow reader is not the registry's fault.
 type watched struct {
 	io.ReadCloser
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
 	stall  time.Duration
+	waited time.Duration // for the bytes that have arrived since
+	got    int
 }
 
 // watch watches over the body of a response to a request with ctx, which
@@ -171,14 +177,19 @@ type watched struct {
 func watch(ctx context.Context, cancel context.CancelCauseFunc, body io.ReadCloser, stall time.Duration) *watched {
 	timer := time.AfterFunc(stall, func() { cancel(errStalled) })
 	timer.Stop()
-	return &watched{body, ctx, cancel, timer, stall}
+	return &watched{ReadCloser: body, ctx: ctx, cancel: cancel, timer: timer, stall: stall}
 }
 
 func (w *watched) Read(b []byte) (int, error) {
-	w.timer.Reset(w.stall)
+	began := time.Now()
+	w.timer.Reset(w.stall - w.waited)
 	n, err := w.ReadCloser.Read(b)
 	w.timer.Stop()
-	if err != nil && err != io.EOF && w.ctx.Err() != nil {
+	w.waited += time.Since(began)
+	if w.got += n; w.got >= trickle {
+		w.waited, w.got = 0, 0
+	}
+	if err != nil && !errors.Is(err, io.EOF) && w.ctx.Err() != nil {
 		err = context.Cause(w.ctx)
 	}
 	return n, err
@@ -262,7 +273,7 @@ func (r *resumed) once(b []byte) (int, error) {
 
 // early: the caller knows how many bytes there are, so any end is too early.
 func early(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err
@@ -286,16 +297,22 @@ func (e *statusError) Error() string { return e.text }
 // place is a URL without what may be secret: user, query.
 func place(u *url.URL) string { return u.Scheme + "://" + u.Host + u.EscapedPath() }
 
-// explainNet makes errors of the connection short, keeps secrets of redirects
-// out of them, and adds hints.
-func explainNet(err error) error {
-	if u, ok := err.(*url.Error); ok { // deeper ones are of no redirect
-		if parsed, parseErr := url.Parse(u.URL); parseErr == nil {
-			err = fmt.Errorf("%s: %w", place(parsed), u.Err)
-		} else {
-			err = u.Err
-		}
+// redacted keeps out of an error of http.Client what may be secret in the URL
+// of a redirect.
+func redacted(err error) error {
+	var u *url.Error
+	if !errors.As(err, &u) {
+		return err
 	}
+	parsed, parseErr := url.Parse(u.URL)
+	if parseErr != nil {
+		return u.Err
+	}
+	return fmt.Errorf("%s: %w", place(parsed), u.Err)
+}
+
+// explainNet adds hints to errors of the connection.
+func explainNet(err error) error {
 	switch {
 	case isCertificate(err):
 		return plimsoll.WithHint(err, "add the registry's certificate authority to the system's (or name it in SSL_CERT_FILE); --insecure does not verify")
