@@ -56,13 +56,14 @@ func openZip(r *io.SectionReader) (*zipArchive, error) {
 	// hardly any archive has.
 	var tail []byte
 	var start int64
-	at, exact := -1, false
+	at := -1
 	for _, most := range []int64{1 << 10, zipEndSize + 1<<16} {
 		tail = make([]byte, min(r.Size(), most))
 		start = r.Size() - int64(len(tail))
 		if _, err := r.ReadAt(tail, start); err != nil && !errors.Is(err, io.EOF) {
 			return nil, err
 		}
+		var exact bool
 		if at, exact = findEnd(tail); exact {
 			break
 		}
