@@ -64,8 +64,9 @@ func Key(ecosystem, name string) string {
 	case "PyPI":
 		// PEP 503: runs of . - _ are one -, letters are lower case.
 		return pypiName(name)
-	case "NuGet", "Packagist", "Hex", "Pub", "GitHub Actions", "SwiftURL":
-		// Their registries ignore case.
+	case "NuGet", "Packagist", "Hex", "Pub", "GitHub Actions", "SwiftURL", "Go":
+		// Their registries ignore case; Go's does not, but package URLs of its
+		// modules are written in lower case.
 		return strings.ToLower(name)
 	}
 	return name

@@ -158,7 +158,7 @@ func TestLookup(t *testing.T) {
 		{"Debian:13", "left-pad", 0, false},
 		{"NuGet", "JQUERY", 1, true},
 		{"Go", "github.com/Masterminds/goutils", 1, true},
-		{"Go", "github.com/masterminds/goutils", 0, true},
+		{"Go", "github.com/masterminds/goutils", 1, true},
 		{"", "", 0, false},
 	} {
 		if got := affected(t, db, tt.ecosystem, tt.name); len(got) != tt.entries {

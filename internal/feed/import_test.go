@@ -178,14 +178,23 @@ func TestRealFeeds(t *testing.T) {
 	}
 	t.Logf("%d bytes", info.Size())
 
-	// The same again changes nothing but what is older now: records whose newer copy came from a later zip.
-	again, err := ImportOSV(t.Context(), path, []string{dir}, nil)
+	// The same again changes nothing. What is older now has its newer copy in
+	// a zip that came later.
+	byName := map[string]advisory.Feed{}
+	for _, f := range feeds {
+		byName[f.Source] = f
+	}
+	var some []string
+	for _, ecosystem := range []string{"Go", "Maven", "NuGet", "npm"} {
+		some = append(some, filepath.Join(dir, ecosystem))
+	}
+	again, err := ImportOSV(t.Context(), path, some, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	slices.SortFunc(again, func(a, b advisory.Feed) int { return strings.Compare(a.Source, b.Source) })
-	for i, f := range again {
-		if f.Read != feeds[i].Read || f.Kept+f.Older != feeds[i].Kept+feeds[i].Older || f.Rejected != 0 {
+	for _, f := range again {
+		first := byName[f.Source]
+		if f.Read != first.Read || f.Kept+f.Older != first.Kept+first.Older || f.Rejected != 0 {
 			t.Errorf("%s, the second time: read %d, kept %d, older %d, rejected %d", f.Source, f.Read, f.Kept, f.Older, f.Rejected)
 		}
 	}
