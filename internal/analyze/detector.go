@@ -32,7 +32,7 @@ type Detector interface {
 // format, the detectors with their versions, and the limits that leave gaps.
 func Key(detectors []Detector, l plimsoll.Limits) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "report/%d nesting/%d file/%d spool/%d", reportVersion, l.Nesting, l.FileSize, l.Spool)
+	fmt.Fprintf(&b, "report/%d nesting/%d file/%d spool/%d entries/%d ratio/%d", reportVersion, l.Nesting, l.FileSize, l.Spool, l.Entries, l.Ratio)
 	for _, d := range detectors {
 		fmt.Fprintf(&b, " %s/%d", d.Name(), d.Version())
 	}

@@ -379,7 +379,7 @@ func renamed(r FileReport, path string) FileReport {
 func (p *pass) finish() *Report {
 	p.names.sort()
 	for _, f := range p.found {
-		if !p.names.replaced(nameHash(f.Path), uint32(f.at)) {
+		if !isEmpty(&f.Found) && !p.names.replaced(nameHash(f.Path), uint32(f.at)) {
 			p.report.Files = append(p.report.Files, f.FileReport)
 		}
 	}
@@ -394,6 +394,11 @@ func (p *pass) finish() *Report {
 		})
 	}
 	return p.report
+}
+
+// isEmpty: a detector looked, and it was none of its kind.
+func isEmpty(f *plimsoll.Found) bool {
+	return len(f.Components)+len(f.Owned)+len(f.Licenses)+len(f.Gaps) == 0 && f.Distro == nil
 }
 
 func base(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }

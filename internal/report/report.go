@@ -192,13 +192,17 @@ func (p *printer) gaps(gaps []plimsoll.Gap) {
 		return
 	}
 	p.printf("\nNot known (%s)\n", count(len(gaps), "gap"))
-	t := term.NewTable(p.w, column("  KIND"), column("LAYER"), term.Column{Head: "PATH", End: true}, term.Column{Head: "WHY"})
+	t := term.NewTable(p.w, column("  KIND"), column("LAYER"), column("WHY"))
 	for _, g := range gaps {
 		layer := "-"
 		if g.Layer != plimsoll.NoLayer {
 			layer = fmt.Sprint(g.Layer)
 		}
-		row(t, "  "+string(g.Kind), layer, g.Path, g.Reason)
+		why := g.Reason
+		if g.Path != "" {
+			why = g.Path + ": " + why
+		}
+		row(t, "  "+string(g.Kind), layer, why)
 	}
 	p.flush(t)
 }

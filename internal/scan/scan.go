@@ -122,7 +122,11 @@ func (s *Scanner) read(ctx context.Context, img *image.Image) (*plimsoll.BOM, er
 // layer analyzes one layer.
 func (s *Scanner) layer(ctx context.Context, l *image.Layer) (*analyze.Report, error) {
 	if l.Files != nil {
-		return s.layers.Read(ctx, l.Files, nil)
+		report, err := s.layers.Read(ctx, l.Files, nil)
+		if err == nil && l.Gaps != nil {
+			report.Gaps = append(report.Gaps, l.Gaps()...)
+		}
+		return report, err
 	}
 	open := func(r io.Reader) (*tarstream.Stream, error) {
 		return tarstream.Open(ctx, r, tarstream.Options{Label: l.Label, Digest: l.Digest, DiffID: l.DiffID, At: l.At, Limits: s.Image.Limits})
