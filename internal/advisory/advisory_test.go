@@ -46,17 +46,17 @@ func example() plimsoll.Advisory {
 // build makes a file of the advisories, or extends the one at path.
 func build(t testing.TB, path string, advisories ...plimsoll.Advisory) {
 	t.Helper()
-	b, err := Extend(path)
+	b, err := Extend(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer b.Abort()
 	for i := range advisories {
-		if _, err := b.Add(&advisories[i]); err != nil {
+		if _, err := b.Add(t.Context(), &advisories[i]); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := b.Commit(); err != nil {
+	if err := b.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -224,25 +224,25 @@ func TestReplace(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, both := range []bool{false, true} { // in one import, in two
 				path := filepath.Join(t.TempDir(), "advisories.db")
-				b, err := Extend(path)
+				b, err := Extend(t.Context(), path)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if kept, err := b.Add(&tt.first); !kept || err != nil {
+				if kept, err := b.Add(t.Context(), &tt.first); !kept || err != nil {
 					t.Fatalf("Add of the first: %v, %v", kept, err)
 				}
 				if both {
-					if err := b.Commit(); err != nil {
+					if err := b.Commit(t.Context()); err != nil {
 						t.Fatal(err)
 					}
-					if b, err = Extend(path); err != nil {
+					if b, err = Extend(t.Context(), path); err != nil {
 						t.Fatal(err)
 					}
 				}
-				if kept, err := b.Add(&tt.second); kept != tt.kept || err != nil {
+				if kept, err := b.Add(t.Context(), &tt.second); kept != tt.kept || err != nil {
 					t.Errorf("Add of the second: %v, %v, want %v", kept, err, tt.kept)
 				}
-				if err := b.Commit(); err != nil {
+				if err := b.Commit(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 				db := open(t, path)
@@ -283,16 +283,16 @@ func TestFeeds(t *testing.T) {
 			Rejected: 1, Reasons: []string{"x.json: not JSON"}, Notes: map[string]int{"left out": 2}}
 	}
 	for _, read := range []int{10, 20} {
-		b, err := Extend(path)
+		b, err := Extend(t.Context(), path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, f := range []Feed{feed("npm/all.zip", read), feed("Go/all.zip", 5)} {
-			if err := b.AddFeed(f); err != nil {
+			if err := b.AddFeed(t.Context(), f); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := b.Commit(); err != nil {
+		if err := b.Commit(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -348,11 +348,11 @@ func TestSwap(t *testing.T) {
 func TestCreateForgets(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "advisories.db")
 	build(t, path, example())
-	b, err := Create(path)
+	b, err := Create(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Commit(); err != nil {
+	if err := b.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := named(t, open(t, path), example().ID); got != nil {
@@ -367,13 +367,13 @@ func TestAbort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := Extend(path)
+	b, err := Extend(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	other := example()
 	other.ID = "other"
-	if _, err := b.Add(&other); err != nil {
+	if _, err := b.Add(t.Context(), &other); err != nil {
 		t.Fatal(err)
 	}
 	b.Abort()
@@ -389,18 +389,18 @@ func TestAbort(t *testing.T) {
 func TestExtendAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "advisories.db")
 	for _, exists := range []bool{false, true} {
-		one, err := Extend(path)
+		one, err := Extend(t.Context(), path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		two, err := Extend(path)
+		two, err := Extend(t.Context(), path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := one.Commit(); err != nil {
+		if err := one.Commit(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if err := two.Commit(); err == nil || plimsoll.HintOf(err) == "" {
+		if err := two.Commit(t.Context()); err == nil || plimsoll.HintOf(err) == "" {
 			t.Errorf("file there before: %v: the second of two imports ended with %v", exists, err)
 		}
 		if leftover, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); len(leftover) > 0 || err != nil {
@@ -453,7 +453,7 @@ func TestOpenRefuses(t *testing.T) {
 			}
 			for what, open := range map[string]func() error{
 				"Open":   func() error { _, err := Open(path); return err },
-				"Extend": func() error { _, err := Extend(path); return err },
+				"Extend": func() error { _, err := Extend(t.Context(), path); return err },
 			} {
 				err := open()
 				if err == nil || !strings.Contains(err.Error(), tt.want) || plimsoll.HintOf(err) == "" {

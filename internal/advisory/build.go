@@ -2,6 +2,7 @@ package advisory
 
 import (
 	"cmp"
+	"context"
 	"database/sql"
 	"encoding/binary"
 	"encoding/json"
@@ -93,13 +94,15 @@ type Builder struct {
 type packageKey struct{ ecosystem, name string }
 
 // Create begins a file that will take the place of the one at path, if any.
-func Create(path string) (*Builder, error) { return begin(path, false) }
+func Create(ctx context.Context, path string) (*Builder, error) { return begin(ctx, path, false) }
 
 // Extend begins a file that holds what the one at path holds, and more. A file
 // that does not exist is empty.
-func Extend(path string) (*Builder, error) { return begin(path, true) }
+func Extend(ctx context.Context, path string) (*Builder, error) { return begin(ctx, path, true) }
 
-func begin(path string, extend bool) (_ *Builder, err error) {
+func begin(ctx context.Context, path string, extend bool) (_ *Builder, err error) {
+	// Its end must not undo the transaction behind our back: that is Abort's.
+	ctx = context.WithoutCancel(ctx)
 	b := &Builder{target: path, extend: extend, now: time.Now().UTC(), packages: map[packageKey]int64{}, bodies: newBodyWriter()}
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -130,11 +133,11 @@ func begin(path string, extend bool) (_ *Builder, err error) {
 	}
 	b.db.SetMaxOpenConns(1)
 	if b.base == nil {
-		if _, err := b.db.Exec(fmt.Sprintf("PRAGMA application_id=%d; PRAGMA user_version=%d; %s", applicationID, Schema, schema)); err != nil {
+		if _, err := b.db.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id=%d; PRAGMA user_version=%d; %s", applicationID, Schema, schema)); err != nil {
 			return nil, fmt.Errorf("making a new advisory file: %w", err)
 		}
 	}
-	if b.tx, err = b.db.Begin(); err != nil {
+	if b.tx, err = b.db.BeginTx(ctx, nil); err != nil {
 		return nil, fmt.Errorf("making a new advisory file: %w", err)
 	}
 	for _, s := range []struct {
@@ -153,11 +156,16 @@ func begin(path string, extend bool) (_ *Builder, err error) {
 		{&b.addEntry, `INSERT INTO affected (package, advisory, withdrawn, entry) VALUES (?,?,?,?)`},
 		{&b.dropEntry, `DELETE FROM affected WHERE package=? AND advisory=?`},
 	} {
-		if *s.stmt, err = b.tx.Prepare(s.text); err != nil {
+		if *s.stmt, err = b.prepare(ctx, s.text); err != nil {
 			return nil, fmt.Errorf("making a new advisory file: %w", err)
 		}
 	}
 	return b, nil
+}
+
+// prepare makes a statement that the end of the transaction closes.
+func (b *Builder) prepare(ctx context.Context, text string) (*sql.Stmt, error) {
+	return b.tx.PrepareContext(ctx, text)
 }
 
 // copyBase copies the file in place into temp, if there is one.
@@ -182,12 +190,12 @@ func (b *Builder) copyBase(temp *os.File) error {
 }
 
 // AddFeed records how the import of one source went.
-func (b *Builder) AddFeed(f Feed) error {
+func (b *Builder) AddFeed(ctx context.Context, f Feed) error {
 	body, err := json.Marshal(f)
 	if err != nil {
 		return fmt.Errorf("adding feed %s %s: %w", f.Name, f.Source, err)
 	}
-	if _, err := b.addFeed.Exec(f.Name, f.Source, body); err != nil {
+	if _, err := b.addFeed.ExecContext(ctx, f.Name, f.Source, body); err != nil {
 		return fmt.Errorf("adding feed %s %s: %w", f.Name, f.Source, err)
 	}
 	return nil
@@ -199,22 +207,27 @@ func (b *Builder) AddFeed(f Feed) error {
 // repeat a record may each hold a part of it. A date that cannot be right
 // (before 1990, or in the future) decides nothing: then the one added last
 // stays.
-func (b *Builder) Add(adv *plimsoll.Advisory) (bool, error) {
-	kept, err := b.add(adv)
+func (b *Builder) Add(ctx context.Context, adv *plimsoll.Advisory) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	// A statement takes microseconds; to watch for the end of ctx during each
+	// would cost as much again.
+	kept, err := b.add(context.WithoutCancel(ctx), adv)
 	if err != nil {
 		return false, fmt.Errorf("adding advisory %s: %w", adv.ID, err)
 	}
 	return kept, nil
 }
 
-func (b *Builder) add(adv *plimsoll.Advisory) (bool, error) {
+func (b *Builder) add(ctx context.Context, adv *plimsoll.Advisory) (bool, error) {
 	var old struct {
 		ref, modified, sum int64
 		packages, body     []byte
 	}
 	affected := adv.Affected
 	modified := adv.Modified.UnixMicro()
-	switch err := b.find.QueryRow(adv.ID, adv.Feed).Scan(&old.ref, &old.modified, &old.sum, &old.packages, &old.body); {
+	switch err := b.find.QueryRowContext(ctx, adv.ID, adv.Feed).Scan(&old.ref, &old.modified, &old.sum, &old.packages, &old.body); {
 	case errors.Is(err, sql.ErrNoRows):
 	case err != nil:
 		return false, err
@@ -223,7 +236,7 @@ func (b *Builder) add(adv *plimsoll.Advisory) (bool, error) {
 			return false, nil
 		}
 		if old.modified == modified {
-			if affected, err = b.union(affected, old.ref, old.packages); err != nil {
+			if affected, err = b.union(ctx, affected, old.ref, old.packages); err != nil {
 				return false, err
 			}
 		}
@@ -239,14 +252,14 @@ func (b *Builder) add(adv *plimsoll.Advisory) (bool, error) {
 		return true, nil
 	}
 	if old.ref != 0 {
-		if err := b.dropRows(old.ref, old.packages, old.body); err != nil {
+		if err := b.dropRows(ctx, old.ref, old.packages, old.body); err != nil {
 			return false, err
 		}
 	}
 	b.written++
 	packages := []byte{} // not nil, which would be NULL
 	for i := range groups {
-		if groups[i].ref, err = b.packageRef(groups[i].key); err != nil {
+		if groups[i].ref, err = b.packageRef(ctx, groups[i].key); err != nil {
 			return false, err
 		}
 		packages = binary.AppendUvarint(packages, uint64(groups[i].ref))
@@ -257,21 +270,21 @@ func (b *Builder) add(adv *plimsoll.Advisory) (bool, error) {
 	}
 	ref := old.ref
 	if ref == 0 {
-		err = b.insert.QueryRow(adv.ID, adv.Feed, modified, withdrawn, sum, packages, body).Scan(&ref)
+		err = b.insert.QueryRowContext(ctx, adv.ID, adv.Feed, modified, withdrawn, sum, packages, body).Scan(&ref)
 	} else {
-		_, err = b.replace.Exec(modified, withdrawn, sum, packages, body, ref)
+		_, err = b.replace.ExecContext(ctx, modified, withdrawn, sum, packages, body, ref)
 	}
 	if err != nil {
 		return false, err
 	}
 	for _, g := range groups {
-		if _, err := b.addEntry.Exec(g.ref, ref, withdrawn, g.entry); err != nil {
+		if _, err := b.addEntry.ExecContext(ctx, g.ref, ref, withdrawn, g.entry); err != nil {
 			return false, err
 		}
 	}
 	for kind, names := range [][]string{adv.Aliases, adv.Upstream, adv.Related} {
 		for _, n := range names {
-			if _, err := b.addName.Exec(n, ref, kind); err != nil {
+			if _, err := b.addName.ExecContext(ctx, n, ref, kind); err != nil {
 				return false, err
 			}
 		}
@@ -322,7 +335,7 @@ func sumOf(body []byte, groups []packageGroup) int64 {
 }
 
 // union adds to affected what the advisory in the file says beyond it.
-func (b *Builder) union(affected []plimsoll.Affected, ref int64, packages []byte) ([]plimsoll.Affected, error) {
+func (b *Builder) union(ctx context.Context, affected []plimsoll.Affected, ref int64, packages []byte) ([]plimsoll.Affected, error) {
 	have := map[string]bool{}
 	identity := func(a plimsoll.Affected) string {
 		return a.Ecosystem + "\x00" + Key(a.Ecosystem, a.Package) + "\x00" + string(encodeAffected([]plimsoll.Affected{a}))
@@ -333,7 +346,7 @@ func (b *Builder) union(affected []plimsoll.Affected, ref int64, packages []byte
 	all := slices.Clip(affected)
 	err := eachPackage(packages, func(pkg int64) error {
 		var ecosystem, name, entry string
-		if err := b.findEntry.QueryRow(pkg, ref).Scan(&ecosystem, &name, &entry); err != nil {
+		if err := b.findEntry.QueryRowContext(ctx, pkg, ref).Scan(&ecosystem, &name, &entry); err != nil {
 			return err
 		}
 		old, err := decodeAffected(entry, ecosystem, name)
@@ -351,9 +364,9 @@ func (b *Builder) union(affected []plimsoll.Affected, ref int64, packages []byte
 }
 
 // dropRows removes what hangs on an advisory's row.
-func (b *Builder) dropRows(ref int64, packages, body []byte) error {
+func (b *Builder) dropRows(ctx context.Context, ref int64, packages, body []byte) error {
 	err := eachPackage(packages, func(pkg int64) error {
-		_, err := b.dropEntry.Exec(pkg, ref)
+		_, err := b.dropEntry.ExecContext(ctx, pkg, ref)
 		return err
 	})
 	if err != nil {
@@ -364,7 +377,7 @@ func (b *Builder) dropRows(ref int64, packages, body []byte) error {
 		return err
 	}
 	for _, name := range slices.Concat(old.Aliases, old.Upstream, old.Related) {
-		if _, err := b.dropName.Exec(name, ref); err != nil {
+		if _, err := b.dropName.ExecContext(ctx, name, ref); err != nil {
 			return err
 		}
 	}
@@ -385,14 +398,14 @@ func eachPackage(packages []byte, do func(ref int64) error) error {
 	return nil
 }
 
-func (b *Builder) packageRef(key packageKey) (int64, error) {
+func (b *Builder) packageRef(ctx context.Context, key packageKey) (int64, error) {
 	if ref, ok := b.packages[key]; ok {
 		return ref, nil
 	}
 	var ref int64
-	err := b.findPackage.QueryRow(key.ecosystem, key.name).Scan(&ref)
+	err := b.findPackage.QueryRowContext(ctx, key.ecosystem, key.name).Scan(&ref)
 	if errors.Is(err, sql.ErrNoRows) {
-		err = b.addPackage.QueryRow(key.ecosystem, key.name).Scan(&ref)
+		err = b.addPackage.QueryRowContext(ctx, key.ecosystem, key.name).Scan(&ref)
 	}
 	if err != nil {
 		return 0, err
@@ -439,7 +452,7 @@ func referenceRank(kind string) int {
 // Commit puts the new file in the place of the old one: flushed to disk, then
 // renamed, so that a reader sees either the one or the other, whole. It fails
 // when the file that was extended has been replaced in the meantime.
-func (b *Builder) Commit() (err error) {
+func (b *Builder) Commit(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil {
 			b.Abort()
@@ -449,7 +462,7 @@ func (b *Builder) Commit() (err error) {
 	if err := b.tx.Commit(); err != nil {
 		return err
 	}
-	if err := b.compact(); err != nil {
+	if err := b.compact(ctx); err != nil {
 		return err
 	}
 	if err := b.db.Close(); err != nil {
@@ -487,9 +500,9 @@ func (b *Builder) unchanged() error {
 
 // compact writes the file anew, in order, when much of it was written in no
 // order; that makes it a fifth smaller. For a few changes it is not worth it.
-func (b *Builder) compact() error {
+func (b *Builder) compact(ctx context.Context) error {
 	var all int
-	if err := b.db.QueryRow(`SELECT count(*) FROM advisory`).Scan(&all); err != nil {
+	if err := b.db.QueryRowContext(ctx, `SELECT count(*) FROM advisory`).Scan(&all); err != nil {
 		return err
 	}
 	if b.written < all/5 {
@@ -497,7 +510,7 @@ func (b *Builder) compact() error {
 	}
 	loose := b.temp
 	b.temp += "2"
-	if _, err := b.db.Exec(`VACUUM INTO ?`, b.temp); err != nil {
+	if _, err := b.db.ExecContext(ctx, `VACUUM INTO ?`, b.temp); err != nil {
 		_ = os.Remove(loose)
 		return err
 	}

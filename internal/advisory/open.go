@@ -52,11 +52,11 @@ func Open(path string) (*DB, error) {
 		return nil, db.wrap(err)
 	}
 	db.db.SetMaxOpenConns(4)
-	if db.affected, err = db.db.Prepare(`
+	if db.affected, err = db.db.PrepareContext(context.Background(), `
 		SELECT f.advisory, a.id, f.entry
 		FROM package p JOIN affected f ON f.package = p.ref JOIN advisory a ON a.ref = f.advisory
 		WHERE p.ecosystem = ? AND p.name = ? AND f.withdrawn = 0`); err == nil {
-		db.advisory, err = db.db.Prepare(`SELECT body FROM advisory WHERE ref = ?`)
+		db.advisory, err = db.db.PrepareContext(context.Background(), `SELECT body FROM advisory WHERE ref = ?`)
 	}
 	if err != nil {
 		db.db.Close()

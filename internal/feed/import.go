@@ -64,7 +64,7 @@ func ImportOSV(ctx context.Context, path string, sources []string, progress func
 	if err != nil {
 		return nil, err
 	}
-	b, err := advisory.Extend(path)
+	b, err := advisory.Extend(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -76,12 +76,12 @@ func ImportOSV(ctx context.Context, path string, sources []string, progress func
 		if err != nil {
 			return nil, fmt.Errorf("importing %s: %w", s.name, err)
 		}
-		if err := b.AddFeed(f); err != nil {
+		if err := b.AddFeed(ctx, f); err != nil {
 			return nil, err
 		}
 		feeds = append(feeds, f)
 	}
-	return feeds, b.Commit()
+	return feeds, b.Commit(ctx)
 }
 
 // A source is a zip file, or JSON files that count as one source.
@@ -218,7 +218,7 @@ func importSource(ctx context.Context, b *advisory.Builder, s source, now time.T
 			select {
 			case results := <-bt.results:
 				for _, r := range results {
-					if err := t.take(b, r); err != nil {
+					if err := t.take(ctx, b, r); err != nil {
 						return err
 					}
 				}
@@ -261,7 +261,7 @@ type tally struct {
 	licences map[string]bool
 }
 
-func (t *tally) take(b *advisory.Builder, r result) error {
+func (t *tally) take(ctx context.Context, b *advisory.Builder, r result) error {
 	f := &t.feed
 	if r.skip {
 		f.Notes[noteFile]++
@@ -276,7 +276,7 @@ func (t *tally) take(b *advisory.Builder, r result) error {
 		return nil
 	}
 	adv := &r.parsed.advisory
-	kept, err := b.Add(adv)
+	kept, err := b.Add(ctx, adv)
 	if err != nil {
 		return err
 	}
@@ -420,15 +420,15 @@ func (d *documents) read(i int, now time.Time) (result, error) {
 		r.skip = true
 		return r, nil
 	}
-	data, err := d.bytes(i)
+	data, reason := d.bytes(i)
 	if d.budget != nil && d.budget.Add(-int64(len(data))) < 0 {
 		return r, fmt.Errorf("it unpacks to more than %d times its size", maxRatio)
 	}
-	if err != nil {
-		r.reason = err
-		return r, nil
+	if reason != nil {
+		r.reason = reason
+	} else {
+		r.parsed, r.reason = parseOSV(data, now)
 	}
-	r.parsed, r.reason = parseOSV(data, now)
 	return r, nil
 }
 

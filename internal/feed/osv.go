@@ -185,7 +185,7 @@ func parseOSV(data []byte, now time.Time) (*parsed, error) {
 		return nil, fmt.Errorf("%d affected entries; the limit is %d", len(r.Affected), maxEntries)
 	}
 	for i := range r.Affected {
-		a, err := p.affected(&r.Affected[i], r.ID)
+		a, err := p.affected(&r.Affected[i])
 		if err != nil {
 			return nil, fmt.Errorf("affected[%d]: %w", i, err)
 		}
@@ -202,7 +202,7 @@ func parseOSV(data []byte, now time.Time) (*parsed, error) {
 func (p *parsed) note(kind string) { p.notes = append(p.notes, kind) }
 
 // affected reads one affected entry; nil where it names no package version.
-func (p *parsed) affected(from *osvAffected, id string) (*plimsoll.Affected, error) {
+func (p *parsed) affected(from *osvAffected) (*plimsoll.Affected, error) {
 	for _, r := range from.Ranges {
 		if r.Type == "GIT" {
 			p.note(noteGit)

@@ -262,17 +262,17 @@ func TestRecords(t *testing.T) {
 func made(t testing.TB, advisories ...plimsoll.Advisory) *advisory.DB {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "advisories.db")
-	b, err := advisory.Create(path)
+	b, err := advisory.Create(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range advisories {
 		advisories[i].Feed = "osv"
-		if _, err := b.Add(&advisories[i]); err != nil {
+		if _, err := b.Add(t.Context(), &advisories[i]); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := b.Commit(); err != nil {
+	if err := b.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	db, err := advisory.Open(path)
@@ -549,11 +549,12 @@ func bigBOM(b *testing.B, n int) *plimsoll.BOM {
 	}
 	defer raw.Close()
 	bill := bom()
-	for _, ecosystem := range []string{"PyPI", "npm", "AlmaLinux:9"} {
+	add := func(ecosystem string) {
 		rows, err := raw.Query("SELECT name FROM package WHERE ecosystem = ? ORDER BY name LIMIT ?", ecosystem, n)
 		if err != nil {
 			b.Fatal(err)
 		}
+		defer rows.Close()
 		for i := 0; rows.Next(); i++ {
 			var name string
 			if err := rows.Scan(&name); err != nil {
@@ -572,7 +573,9 @@ func bigBOM(b *testing.B, n int) *plimsoll.BOM {
 		if err := rows.Err(); err != nil {
 			b.Fatal(err)
 		}
-		rows.Close()
+	}
+	for _, ecosystem := range []string{"PyPI", "npm", "AlmaLinux:9"} {
+		add(ecosystem)
 	}
 	return bill
 }

@@ -82,9 +82,11 @@ class Ask { public static void main(String[] args) {
 					t.Fatal(err)
 				}
 			}
+			var complaint bytes.Buffer
+			cmd.Stderr = &complaint
 			out, err := cmd.Output()
 			if err != nil {
-				t.Fatalf("%s: %v\n%s", tt.command[0], err, err.(*exec.ExitError).Stderr)
+				t.Fatalf("%s: %v\n%s", tt.command[0], err, &complaint)
 			}
 			answers := strings.Fields(string(out))
 			if len(answers) != pairs {
