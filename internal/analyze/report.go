@@ -46,6 +46,13 @@ func DecodeReport(b []byte) (*Report, error) {
 	if err := json.Unmarshal(b, r); err != nil {
 		return nil, fmt.Errorf("layer report: %w", err)
 	}
+	for _, f := range r.Files {
+		for _, c := range f.Found.Components {
+			if len(c.Paths) == 0 {
+				return nil, fmt.Errorf("layer report: %s: a component without a path", f.Path)
+			}
+		}
+	}
 	return r, nil
 }
 
