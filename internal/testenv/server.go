@@ -2,7 +2,6 @@ package testenv
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -48,39 +47,37 @@ func Start(t testing.TB, ready func() bool, name string, args ...string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() {
-		if err := cmd.Process.Signal(os.Interrupt); errors.Is(err, os.ErrProcessDone) {
-			return
-		}
+	var how error
+	ended := make(chan struct{})
+	go func() { how = cmd.Wait(); close(ended) }()
+	end := func() {
+		_ = cmd.Process.Signal(os.Interrupt) // it may have ended
 		select {
 		case <-ended:
 		case <-time.After(30 * time.Second):
 			t.Errorf("%s did not end", name)
 			_ = cmd.Process.Kill()
+			<-ended
 		}
-	})
+	}
+	t.Cleanup(end)
 	for range 600 {
 		if ready() {
 			return
 		}
 		select {
-		case err := <-ended:
-			t.Fatalf("%s: %v\n%s", name, err, said.String())
+		case <-ended:
+			t.Fatalf("%s: %v\n%s", name, how, said.String())
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+	end() // and what it said is complete
 	t.Fatalf("%s did not become ready\n%s", name, said.String())
 }
 
-// Docker runs a Docker Engine of its own and gives its socket.
-func Docker(t testing.TB, flags ...string) (socket string) {
-	t.Helper()
-	NeedRoot(t, "dockerd", "docker")
-	dir := ShortDir(t)
-	socket = filepath.Join(dir, "d.sock")
-	listens := func() bool {
+// Listens tells, for Start, whether somebody listens at a Unix socket.
+func Listens(socket string) func() bool {
+	return func() bool {
 		conn, err := net.Dial("unix", socket)
 		if err != nil {
 			return false
@@ -88,7 +85,21 @@ func Docker(t testing.TB, flags ...string) (socket string) {
 		conn.Close()
 		return true
 	}
-	Start(t, listens, "dockerd", append([]string{
+}
+
+// Docker runs a Docker Engine of its own and gives its socket.
+func Docker(t testing.TB, flags ...string) (socket string) {
+	t.Helper()
+	return Dockerd(t, "dockerd", flags...)
+}
+
+// Dockerd is Docker with another program than that of the system.
+func Dockerd(t testing.TB, program string, flags ...string) (socket string) {
+	t.Helper()
+	NeedRoot(t, program, "docker")
+	dir := ShortDir(t)
+	socket = filepath.Join(dir, "d.sock")
+	Start(t, Listens(socket), program, append([]string{
 		"--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "x"),
 		"--pidfile", filepath.Join(dir, "pid"), "--host", "unix://" + socket,
 		"--iptables=false", "--bridge=none",
