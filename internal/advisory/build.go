@@ -140,32 +140,30 @@ func begin(ctx context.Context, path string, extend bool) (_ *Builder, err error
 	if b.tx, err = b.db.BeginTx(ctx, nil); err != nil {
 		return nil, fmt.Errorf("making a new advisory file: %w", err)
 	}
-	for _, s := range []struct {
-		stmt **sql.Stmt
-		text string
-	}{
-		{&b.find, `SELECT ref, modified, sum, packages, body FROM advisory WHERE id=? AND feed=?`},
-		{&b.insert, `INSERT INTO advisory (id, feed, modified, withdrawn, sum, packages, body) VALUES (?,?,?,?,?,?,?) RETURNING ref`},
-		{&b.replace, `UPDATE advisory SET modified=?, withdrawn=?, sum=?, packages=?, body=? WHERE ref=?`},
-		{&b.addName, `INSERT OR IGNORE INTO name (name, advisory, kind) VALUES (?,?,?)`},
-		{&b.dropName, `DELETE FROM name WHERE name=? AND advisory=?`},
-		{&b.findPackage, `SELECT ref FROM package WHERE ecosystem=? AND name=?`},
-		{&b.addPackage, `INSERT INTO package (ecosystem, name) VALUES (?,?) RETURNING ref`},
-		{&b.findEntry, `SELECT p.ecosystem, p.name, f.entry FROM affected f JOIN package p ON p.ref=f.package WHERE f.package=? AND f.advisory=?`},
-		{&b.addFeed, `INSERT INTO feed (name, source, body) VALUES (?,?,?) ON CONFLICT DO UPDATE SET body=excluded.body`},
-		{&b.addEntry, `INSERT INTO affected (package, advisory, withdrawn, entry) VALUES (?,?,?,?)`},
-		{&b.dropEntry, `DELETE FROM affected WHERE package=? AND advisory=?`},
-	} {
-		if *s.stmt, err = b.prepare(ctx, s.text); err != nil {
-			return nil, fmt.Errorf("making a new advisory file: %w", err)
+	// The end of the transaction closes them.
+	prepare := func(text string) *sql.Stmt {
+		if err != nil {
+			return nil
 		}
+		var s *sql.Stmt
+		s, err = b.tx.PrepareContext(ctx, text)
+		return s
+	}
+	b.find = prepare(`SELECT ref, modified, sum, packages, body FROM advisory WHERE id=? AND feed=?`)
+	b.insert = prepare(`INSERT INTO advisory (id, feed, modified, withdrawn, sum, packages, body) VALUES (?,?,?,?,?,?,?) RETURNING ref`)
+	b.replace = prepare(`UPDATE advisory SET modified=?, withdrawn=?, sum=?, packages=?, body=? WHERE ref=?`)
+	b.addName = prepare(`INSERT OR IGNORE INTO name (name, advisory, kind) VALUES (?,?,?)`)
+	b.dropName = prepare(`DELETE FROM name WHERE name=? AND advisory=?`)
+	b.findPackage = prepare(`SELECT ref FROM package WHERE ecosystem=? AND name=?`)
+	b.addPackage = prepare(`INSERT INTO package (ecosystem, name) VALUES (?,?) RETURNING ref`)
+	b.findEntry = prepare(`SELECT p.ecosystem, p.name, f.entry FROM affected f JOIN package p ON p.ref=f.package WHERE f.package=? AND f.advisory=?`)
+	b.addFeed = prepare(`INSERT INTO feed (name, source, body) VALUES (?,?,?) ON CONFLICT DO UPDATE SET body=excluded.body`)
+	b.addEntry = prepare(`INSERT INTO affected (package, advisory, withdrawn, entry) VALUES (?,?,?,?)`)
+	b.dropEntry = prepare(`DELETE FROM affected WHERE package=? AND advisory=?`)
+	if err != nil {
+		return nil, fmt.Errorf("making a new advisory file: %w", err)
 	}
 	return b, nil
-}
-
-// prepare makes a statement that the end of the transaction closes.
-func (b *Builder) prepare(ctx context.Context, text string) (*sql.Stmt, error) {
-	return b.tx.PrepareContext(ctx, text)
 }
 
 // copyBase copies the file in place into temp, if there is one.
