@@ -155,24 +155,10 @@ func (a *indexed) index(ctx context.Context, f *os.File, limits plimsoll.Limits)
 	if err != nil {
 		return err
 	}
-	tr := tar.NewReader(f) // seeks over the content
-	for n := int64(0); ; n++ {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		h, err := tr.Next()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil && !errors.Is(err, tar.ErrInsecurePath) { // nothing is written
-			return fmt.Errorf("reading the archive: %w", truncated(err))
-		}
-		if n >= limits.Entries {
-			return fmt.Errorf("the archive has more than %d entries, the limit that --max-entries sets", limits.Entries)
-		}
+	return eachMember(ctx, f, limits, func(h *tar.Header, _ io.Reader) error {
 		name := member(h.Name)
 		if len(name) > longestMember {
-			continue
+			return nil
 		}
 		delete(a.members, name) // the last of several of one name counts
 		delete(a.links, name)
@@ -203,7 +189,8 @@ func (a *indexed) index(ctx context.Context, f *os.File, limits plimsoll.Limits)
 				fmt.Errorf("the archive has more than %d members: it is no image archive", mostMembers),
 				"for the files of a container, unpack them and write dir:DIRECTORY")
 		}
-	}
+		return nil
+	})
 }
 
 func (a *indexed) has(name string) bool {

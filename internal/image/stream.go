@@ -28,26 +28,9 @@ func readArchiveStream(ctx context.Context, r io.Reader, ref string, o Options, 
 		return plimsoll.Image{}, err
 	}
 	defer plainTar.Close()
-	s := &stream{rd: rd, members: map[string]*streamed{}}
-	s.saved = saved{links: map[string]string{}, has: s.has, small: s.small}
-	tr := tar.NewReader(plainTar)
-	for n := int64(0); ; n++ {
-		if err := ctx.Err(); err != nil {
-			return plimsoll.Image{}, context.Cause(ctx)
-		}
-		h, err := tr.Next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil && !errors.Is(err, tar.ErrInsecurePath) { // nothing is written
-			return plimsoll.Image{}, fmt.Errorf("reading the archive: %w", truncated(err))
-		}
-		if n >= o.Limits.Entries {
-			return plimsoll.Image{}, fmt.Errorf("the archive has more than %d entries, the limit that --max-entries sets", o.Limits.Entries)
-		}
-		if err := s.entry(ctx, h, tr); err != nil {
-			return plimsoll.Image{}, err
-		}
+	s, err := readStream(ctx, plainTar, o.Limits, rd)
+	if err != nil {
+		return plimsoll.Image{}, err
 	}
 	// What follows the archive's end is nothing to us, but the checksum of the
 	// compression does, and who writes to a pipe wants to get rid of it all.
@@ -64,6 +47,38 @@ func readArchiveStream(ctx context.Context, r io.Reader, ref string, o Options, 
 			"choose one with --platform, or save the archive to a plain tar file")
 	}
 	return s.check(ctx, images[0])
+}
+
+// readStream lets a plain archive pass by to its end.
+func readStream(ctx context.Context, r io.Reader, limits plimsoll.Limits, rd Reader) (*stream, error) {
+	s := &stream{rd: rd, members: map[string]*streamed{}}
+	s.saved = saved{links: map[string]string{}, has: s.has, small: s.small}
+	return s, eachMember(ctx, r, limits, func(h *tar.Header, content io.Reader) error {
+		return s.entry(ctx, h, content)
+	})
+}
+
+// eachMember gives take the members of a plain archive, one after the other.
+func eachMember(ctx context.Context, r io.Reader, limits plimsoll.Limits, take func(h *tar.Header, content io.Reader) error) error {
+	archive := tar.NewReader(r) // seeks over what is not read, where r can
+	for n := int64(0); ; n++ {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		h, err := archive.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil && !errors.Is(err, tar.ErrInsecurePath) { // nothing is written
+			return fmt.Errorf("reading the archive: %w", truncated(err))
+		}
+		if n >= limits.Entries {
+			return fmt.Errorf("the archive has more than %d entries, the limit that --max-entries sets", limits.Entries)
+		}
+		if err := take(h, archive); err != nil {
+			return err
+		}
+	}
 }
 
 // truncated gives the end of the archive in its middle a name.
