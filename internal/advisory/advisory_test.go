@@ -56,7 +56,7 @@ func build(t testing.TB, path string, advisories ...plimsoll.Advisory) {
 			t.Fatal(err)
 		}
 	}
-	if err := b.Commit(t.Context()); err != nil {
+	if err := b.Commit(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -232,7 +232,7 @@ func TestReplace(t *testing.T) {
 					t.Fatalf("Add of the first: %v, %v", kept, err)
 				}
 				if both {
-					if err := b.Commit(t.Context()); err != nil {
+					if err := b.Commit(); err != nil {
 						t.Fatal(err)
 					}
 					if b, err = Extend(t.Context(), path); err != nil {
@@ -242,7 +242,7 @@ func TestReplace(t *testing.T) {
 				if kept, err := b.Add(t.Context(), &tt.second); kept != tt.kept || err != nil {
 					t.Errorf("Add of the second: %v, %v, want %v", kept, err, tt.kept)
 				}
-				if err := b.Commit(t.Context()); err != nil {
+				if err := b.Commit(); err != nil {
 					t.Fatal(err)
 				}
 				db := open(t, path)
@@ -292,7 +292,7 @@ func TestFeeds(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := b.Commit(t.Context()); err != nil {
+		if err := b.Commit(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -352,7 +352,7 @@ func TestCreateForgets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Commit(t.Context()); err != nil {
+	if err := b.Commit(); err != nil {
 		t.Fatal(err)
 	}
 	if got := named(t, open(t, path), example().ID); got != nil {
@@ -397,10 +397,10 @@ func TestExtendAtOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := one.Commit(t.Context()); err != nil {
+		if err := one.Commit(); err != nil {
 			t.Fatal(err)
 		}
-		if err := two.Commit(t.Context()); err == nil || plimsoll.HintOf(err) == "" {
+		if err := two.Commit(); err == nil || plimsoll.HintOf(err) == "" {
 			t.Errorf("file there before: %v: the second of two imports ended with %v", exists, err)
 		}
 		if leftover, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); len(leftover) > 0 || err != nil {

@@ -86,7 +86,6 @@ type Builder struct {
 	findEntry, addEntry, dropEntry *sql.Stmt
 	addFeed                        *sql.Stmt
 	packages                       map[packageKey]int64 // bounded cache of package.ref
-	written                        int                  // advisories added or changed
 	bodies                         *bodyWriter
 	old                            bodyReader
 }
@@ -254,7 +253,6 @@ func (b *Builder) add(ctx context.Context, adv *plimsoll.Advisory) (bool, error)
 			return false, err
 		}
 	}
-	b.written++
 	packages := []byte{} // not nil, which would be NULL
 	for i := range groups {
 		if groups[i].ref, err = b.packageRef(ctx, groups[i].key); err != nil {
@@ -450,7 +448,7 @@ func referenceRank(kind string) int {
 // Commit puts the new file in the place of the old one: flushed to disk, then
 // renamed, so that a reader sees either the one or the other, whole. It fails
 // when the file that was extended has been replaced in the meantime.
-func (b *Builder) Commit(ctx context.Context) (err error) {
+func (b *Builder) Commit() (err error) {
 	defer func() {
 		if err != nil {
 			b.Abort()
@@ -458,9 +456,6 @@ func (b *Builder) Commit(ctx context.Context) (err error) {
 		}
 	}()
 	if err := b.tx.Commit(); err != nil {
-		return err
-	}
-	if err := b.compact(ctx); err != nil {
 		return err
 	}
 	if err := b.db.Close(); err != nil {
@@ -494,28 +489,6 @@ func (b *Builder) unchanged() error {
 		return nil
 	}
 	return plimsoll.WithHint(errors.New("another import replaced it in the meantime"), "run the import again")
-}
-
-// compact writes the file anew, in order, when much of it was written in no
-// order; that makes it a fifth smaller. For a few changes it is not worth it.
-func (b *Builder) compact(ctx context.Context) error {
-	var all int
-	if err := b.db.QueryRowContext(ctx, `SELECT count(*) FROM advisory`).Scan(&all); err != nil {
-		return err
-	}
-	if b.written < all/5 {
-		return nil
-	}
-	loose := b.temp
-	b.temp += "2"
-	if _, err := b.db.ExecContext(ctx, `VACUUM INTO ?`, b.temp); err != nil {
-		_ = os.Remove(loose)
-		return err
-	}
-	if err := os.Remove(loose); err != nil {
-		return err
-	}
-	return os.Chmod(b.temp, 0o644)
 }
 
 // Abort throws the new file away. After Commit it does nothing.

@@ -81,7 +81,7 @@ func ImportOSV(ctx context.Context, path string, sources []string, progress func
 		}
 		feeds = append(feeds, f)
 	}
-	return feeds, b.Commit(ctx)
+	return feeds, b.Commit()
 }
 
 // A source is a zip file, or JSON files that count as one source.

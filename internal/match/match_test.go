@@ -272,7 +272,7 @@ func made(t testing.TB, advisories ...plimsoll.Advisory) *advisory.DB {
 			t.Fatal(err)
 		}
 	}
-	if err := b.Commit(t.Context()); err != nil {
+	if err := b.Commit(); err != nil {
 		t.Fatal(err)
 	}
 	db, err := advisory.Open(path)
