@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,6 +65,9 @@ EXIT STATUS
 				return err
 			}
 			for _, f := range feeds {
+				for _, note := range slices.Sorted(maps.Keys(f.Notes)) {
+					fmt.Fprintf(c.OutOrStdout(), "note: %s: %d %s\n", f.Source, f.Notes[note], term.Clean(note))
+				}
 				for _, reason := range f.Reasons {
 					fmt.Fprintf(c.OutOrStdout(), "rejected: %s: %s\n", f.Source, term.Clean(reason))
 				}

@@ -108,6 +108,10 @@ func (m *matcher) questions() ([]question, error) {
 			m.gap("no advisories for "+c.Ecosystem+" in the advisory file", c)
 			continue
 		}
+		if c.Ecosystem == "Maven" && !strings.Contains(asks(c)[0].name, ":") {
+			m.gap("without the group that Maven advisories are found by", c)
+			continue
+		}
 		before := len(all)
 		for _, q := range asks(c) {
 			q.component = i

@@ -579,3 +579,13 @@ func bigBOM(b *testing.B, n int) *plimsoll.BOM {
 	}
 	return bill
 }
+
+// A jar that tells its artifact but not its group cannot be looked up, and is
+// not said to be clean.
+func TestMavenWithoutGroup(t *testing.T) {
+	db := made(t, says("TEST-1", "Maven", "com.google.inject:guice", "5.0.0"))
+	findings, gaps := matched(t, db, bom(lang("Maven", "pkg:maven/guice@4.2.3", "4.2.3")))
+	if len(findings) != 0 || len(gaps) != 1 || !strings.Contains(gaps[0].Reason, "without the group") {
+		t.Errorf("findings %v, gaps %v", findings, gaps)
+	}
+}
