@@ -348,35 +348,7 @@ func readProperties(c *plimsoll.Component, list []property) (ours bool, err erro
 // finish does what needs the whole document: layers may be named before they
 // are listed, and a document may say what is not so.
 func (d *decoder) finish() {
-	layers := d.bom.Image.Layers
-	byDiffID := map[plimsoll.Digest]int{}
-	for i, l := range layers {
-		byDiffID[l.DiffID] = i
-	}
-	valid := func(layer int) int {
-		if layer < 0 || layer >= len(layers) {
-			return plimsoll.NoLayer
-		}
-		return layer
-	}
-	for _, list := range [][]plimsoll.Component{d.bom.Components, d.bom.History} {
-		for i := range list {
-			c := &list[i]
-			c.Layer = valid(c.Layer)
-			if at, ok := byDiffID[c.DiffID]; ok && c.Layer == plimsoll.NoLayer && c.DiffID != "" {
-				c.Layer, c.Step = at, layers[at].Step
-			}
-			if c.Removed != nil {
-				c.Removed.Layer = valid(c.Removed.Layer)
-			}
-		}
-	}
-	for i := range d.bom.Gaps {
-		d.bom.Gaps[i].Layer = valid(d.bom.Gaps[i].Layer)
-	}
-	if d.bom.Distro == nil {
-		d.bom.Distro = d.hint
-	}
+	format.Settle(d.bom, d.hint)
 	if d.ours {
 		*d.bom = format.UnescapeAll(*d.bom)
 	}

@@ -84,19 +84,8 @@ func (d *decoder) image(p *spdxPackage, digest string) bool {
 }
 
 func (d *decoder) fromPURL(c *plimsoll.Component, p format.Package) {
-	c.PURL, c.Name, c.Ecosystem, c.Architecture = p.PURL, p.Name, p.Ecosystem, p.Architecture
-	if p.Detector != "" {
-		c.Detector = p.Detector
-	}
-	// An epoch stands in the package URL only, for some tools.
-	if c.Version == "" || strings.HasSuffix(p.Version, ":"+c.Version) {
-		c.Version = p.Version
-	}
-	if p.Source != "" {
-		c.Source = &plimsoll.SourcePackage{Name: p.Source, Version: p.SourceVersion}
-	}
-	if d.hint == nil && p.DistroID != "" {
-		d.hint = &plimsoll.Distro{ID: p.DistroID, Version: p.DistroVersion}
+	if hint := p.Fill(c); d.hint == nil {
+		d.hint = hint
 	}
 }
 
