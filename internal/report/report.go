@@ -28,12 +28,7 @@ func BOMJSON(w io.Writer, b *plimsoll.BOM, allLayers bool) error {
 		Schema string `json:"schema"`
 		plimsoll.BOM
 	}{bomSchema, format.EscapeAll(*b)}
-	if !allLayers {
-		out.History = nil
-	}
-	if out.Components == nil {
-		out.Components = []plimsoll.Component{}
-	}
+	tidy(&out.BOM, allLayers)
 	return indented(w, out)
 }
 
@@ -43,13 +38,25 @@ func ScanJSON(w io.Writer, r *plimsoll.Result, allLayers bool) error {
 		Schema string `json:"schema"`
 		plimsoll.Result
 	}{scanSchema, format.EscapeAll(*r)}
-	if !allLayers {
-		out.History = nil
-	}
-	if out.Components == nil {
-		out.Components = []plimsoll.Component{}
+	tidy(&out.BOM, allLayers)
+	if out.Findings == nil {
+		out.Findings = []plimsoll.Finding{}
 	}
 	return indented(w, out)
+}
+
+// tidy leaves out the history unless it is wanted, and writes lists that are
+// always there as such.
+func tidy(b *plimsoll.BOM, allLayers bool) {
+	if !allLayers {
+		b.History = nil
+	}
+	if b.Components == nil {
+		b.Components = []plimsoll.Component{}
+	}
+	if b.Image.Layers == nil {
+		b.Image.Layers = []plimsoll.Layer{}
+	}
 }
 
 func indented(w io.Writer, v any) error {
@@ -207,10 +214,13 @@ func (p *printer) gaps(gaps []plimsoll.Gap) {
 	p.flush(t)
 }
 
+// lineBreaks of a Dockerfile step, which is shown in one line.
+var lineBreaks = strings.NewReplacer("\\\r\n", "", "\\\n", "", "\r\n", " ", "\n", " ", "\t", " ")
+
 // Step is the Dockerfile step of a layer as its author wrote it: without the
 // shell that Docker puts in front of RUN, and without the builder's comment.
 func Step(l plimsoll.Layer) string {
-	step := l.Step
+	step := lineBreaks.Replace(l.Step)
 	if s, ok := strings.CutPrefix(step, "/bin/sh -c #(nop) "); ok {
 		return strings.TrimSpace(s)
 	}
