@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -296,6 +297,101 @@ func TestLimits(t *testing.T) {
 				t.Errorf("gaps %v", b.Gaps)
 			}
 		})
+	}
+}
+
+// What one layer can make us hold is bounded, however its bytes are spent, and
+// what does not fit is told.
+func TestHostileNames(t *testing.T) {
+	long := strings.Repeat(strings.Repeat("d", 99)+"/", 40)
+	many := func(link string) []file {
+		files := []file{{"a.note", "a 1"}}
+		for i := range 2300 {
+			files = append(files, file{fmt.Sprintf("%s%d", long, i), link + long})
+		}
+		return files
+	}
+	for _, c := range []struct {
+		name, want string
+		files      []file
+	}{
+		{"symbolic links", "of them; packages' files behind", many("-> /")},
+		{"hard links", "of hard links in one layer", many("=> /")},
+		{"long target", "hard link's target is longer", []file{{"a.note", "a 1"}, {"l", "=> " + long + long}}},
+		{"deep", "directories deep", []file{{"a.note", "a 1"}, {strings.Repeat("d/", 300) + "b.note", "b 1"}}},
+	} {
+		r := read(t, plimsoll.DefaultLimits(), true, c.files...)
+		if stored, err := r.Encode(); err != nil || len(stored) > 2*mebi*16 {
+			t.Errorf("%s: a report of %d bytes, %v", c.name, len(stored), err)
+		}
+		b := merge(r)
+		if got := lines(b.Components); !slices.Equal(got, []string{"a 1 layer 0 a.note"}) {
+			t.Errorf("%s: components %v", c.name, got)
+		}
+		if !slices.ContainsFunc(b.Gaps, func(g plimsoll.Gap) bool { return strings.Contains(g.Reason, c.want) }) {
+			t.Errorf("%s: %d gaps, none says %q", c.name, len(b.Gaps), c.want)
+		}
+	}
+
+	// Directories that are in names only.
+	var files []file
+	for i := range 100 {
+		files = append(files, file{fmt.Sprintf("%d/%sx", i, strings.Repeat("d/", 50)), ""})
+	}
+	l := plimsoll.DefaultLimits()
+	l.Entries = 1000
+	s, err := tarstream.Open(context.Background(), bytes.NewReader(tarball(t, files...)), tarstream.Options{Label: "layer", Limits: l})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	layers := &analyze.Layers{Limits: l, Spool: analyze.NewSpool(l.Spool)}
+	if _, err = layers.Read(context.Background(), s, nil); err == nil || !strings.Contains(err.Error(), "--max-entries") {
+		t.Errorf("error %v", err)
+	}
+}
+
+const mebi = 1 << 20
+
+// Trouble with temporary files is no gap of the layer, which would be cached.
+func TestNoRoomToSpool(t *testing.T) {
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "missing"))
+	b := tarball(t, file{"big.note", "a 1" + strings.Repeat(" ", 12*mebi)})
+	s, err := tarstream.Open(context.Background(), bytes.NewReader(b), tarstream.Options{Label: "layer", Limits: plimsoll.DefaultLimits()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	layers := &analyze.Layers{Detectors: []analyze.Detector{noted{}}, Limits: plimsoll.DefaultLimits(), Spool: analyze.NewSpool(1 << 30)}
+	if r, err := layers.Read(context.Background(), s, nil); err == nil || !strings.Contains(plimsoll.HintOf(err), "TMPDIR") {
+		t.Errorf("report %v, error %v", r, err)
+	}
+}
+
+// What is left of a package manager does not stand for its database.
+func TestNoDatabase(t *testing.T) {
+	os := analyze.FileReport{Path: "etc/os-release", Detector: "release", Found: plimsoll.Found{Distro: &plimsoll.Distro{ID: "debian"}}}
+	list := analyze.FileReport{Path: "var/lib/dpkg/info/a.list", Detector: "dpkg", Found: plimsoll.Found{Owned: []plimsoll.OwnedFiles{{Package: "a", Paths: []string{"/a"}}}}}
+	found := func(path, detector, purl string) analyze.FileReport {
+		return analyze.FileReport{Path: path, Detector: detector, Found: plimsoll.Found{Components: []plimsoll.Component{{PURL: purl, Name: "a", Version: "1", Detector: detector, Paths: []string{path}}}}}
+	}
+	npm, conda := found("package.json", "npm", "pkg:npm/a@1"), found("conda-meta/a.json", "scalibr", "pkg:conda/a@1")
+	for _, c := range []struct {
+		name  string
+		files []analyze.FileReport
+		want  string
+	}{
+		{"all there", []analyze.FileReport{os, list, found("var/lib/dpkg/status", "dpkg", "")}, ""},
+		{"pacman", []analyze.FileReport{os, found("desc", "scalibr", "pkg:alpm/arch/a@1")}, ""},
+		{"lists left", []analyze.FileReport{os, list, npm}, "debian without any package database"},
+		{"conda is no database", []analyze.FileReport{os, conda}, "debian without any package database"},
+		{"lists alone", []analyze.FileReport{list, npm}, "without its database"},
+		{"no distribution", []analyze.FileReport{npm}, ""},
+	} {
+		b := merge(&analyze.Report{Files: c.files})
+		if c.want == "" && len(b.Gaps) > 0 || c.want != "" && (len(b.Gaps) != 1 || !strings.Contains(b.Gaps[0].Reason, c.want)) {
+			t.Errorf("%s: gaps %v", c.name, b.Gaps)
+		}
 	}
 }
 

@@ -31,6 +31,24 @@ func NewSpool(max int64) *Spool { return &Spool{max, semaphore.NewWeighted(max)}
 // errLimit is content that a limit keeps from being read; it becomes a Gap.
 var errLimit = errors.New("over the limit")
 
+// spoolError is trouble with a temporary file, which ends the scan: it says
+// nothing about the layer.
+type spoolError struct{ err error }
+
+func (e *spoolError) Error() string { return "temporary file: " + e.err.Error() }
+func (e *spoolError) Unwrap() error { return e.err }
+
+// spoolFile tells trouble in writing from trouble in reading what is written.
+type spoolFile struct{ file *os.File }
+
+func (s spoolFile) Write(b []byte) (int, error) {
+	n, err := s.file.Write(b)
+	if err != nil {
+		err = &spoolError{err}
+	}
+	return n, err
+}
+
 // content gives the detectors of one file random access to it, one file at a
 // time.
 type content struct {
@@ -74,14 +92,14 @@ func (c *content) open(ctx context.Context, files tarstream.Files, e *tarstream.
 	c.held = e.Size
 	file, err := os.CreateTemp("", "plimsoll-spool-")
 	if err != nil {
-		return nil, err
+		return nil, &spoolError{err}
 	}
 	c.file = file
 	// Nobody else needs the name, and nothing is left behind by a kill.
 	if err := os.Remove(file.Name()); err != nil {
-		return nil, err
+		return nil, &spoolError{err}
 	}
-	if n, err := io.Copy(file, io.LimitReader(files, e.Size)); err != nil {
+	if n, err := io.Copy(spoolFile{file}, io.LimitReader(files, e.Size)); err != nil {
 		return nil, err
 	} else if n != e.Size {
 		return nil, io.ErrUnexpectedEOF

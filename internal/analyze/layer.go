@@ -18,9 +18,18 @@ import (
 const (
 	// longestPath is Linux's PATH_MAX: no runtime can create a longer name.
 	longestPath = 4096
+	// deepestPath bounds what one name costs; real ones are a tenth as deep.
+	deepestPath = 255
 	// mostLinks are kept of one layer's symbolic links, mostGaps of its gaps.
 	mostLinks = 200_000
 	mostGaps  = 1000
+	// mostLinkBytes are held of the names and targets of one layer's symbolic
+	// links, and as many of its hard links; linkCost is what each costs beside.
+	mostLinkBytes = 16 << 20
+	linkCost      = 100
+	// mostLooked files are remembered in case a hard link to one follows. Of
+	// the others only the name of such a link is known.
+	mostLooked = 20_000
 )
 
 // Layers reads layers with a fixed set of detectors. Its methods may be called
@@ -65,7 +74,10 @@ type pass struct {
 	looked  map[string]looked // files that some detector wanted, by path
 	links   []hardLink
 	dropped int // gaps beyond mostGaps
-	file    plimsoll.File
+
+	symbolicBytes, hardBytes int // of report.Links and links
+
+	file plimsoll.File
 
 	lastDir, lastReal string // the last result of resolve
 }
@@ -110,10 +122,18 @@ func (p *pass) run(ctx context.Context, files tarstream.Files) error {
 			p.gap(plimsoll.Unreadable, e.Path[:200]+"…", "", "the name is longer than any Linux allows; the entry was left out")
 			continue
 		}
+		if strings.Count(e.Path, "/") > deepestPath {
+			p.gap(plimsoll.Unreadable, e.Path[:200]+"…", "", fmt.Sprintf("the name is more than %d directories deep; the entry was left out", deepestPath))
+			continue
+		}
 		if e.Escapes {
 			p.gap(plimsoll.Unreadable, e.Path, "", "the entry's name climbs out of the image's root; it was read as if it could not")
 		}
 		e.Path = p.resolve(e.Path)
+		// The stream bounds its entries, but not the directories in their names.
+		if int64(len(p.names.seen))/2 > p.Limits.Entries {
+			return &tarstream.LimitError{What: fmt.Sprintf("its entries name more than %d directories", p.Limits.Entries), Flag: "--max-entries"}
+		}
 		if e.Kind != tarstream.Whiteout && e.Kind != tarstream.Opaque {
 			delete(p.report.Links, e.Path) // what stood there in this layer
 		}
@@ -133,7 +153,7 @@ func (p *pass) run(ctx context.Context, files tarstream.Files) error {
 		case tarstream.Symlink:
 			p.link(e)
 		case tarstream.Hardlink:
-			p.links = append(p.links, hardLink{e.Path, p.resolve(e.Link), p.entry})
+			p.hardLink(e)
 		case tarstream.Regular:
 			if err := p.look(ctx, files, e, alias{e.Path, p.entry}); err != nil {
 				return err
@@ -147,8 +167,9 @@ func (p *pass) link(e *tarstream.Entry) {
 		p.gap(plimsoll.Unreadable, e.Path, "", "the symbolic link's target is longer than any Linux allows")
 		return
 	}
-	if len(p.report.Links) >= mostLinks {
-		p.gap(plimsoll.Limited, e.Path, "", fmt.Sprintf("more than %d symbolic links in one layer; packages' files behind the others have no known owner", mostLinks))
+	p.symbolicBytes += len(e.Path) + len(e.Link) + linkCost
+	if len(p.report.Links) >= mostLinks || p.symbolicBytes > mostLinkBytes {
+		p.gap(plimsoll.Limited, e.Path, "", fmt.Sprintf("more than %d symbolic links in one layer, or %d MiB of them; packages' files behind the others have no known owner", mostLinks, mostLinkBytes>>20))
 		return
 	}
 	if p.report.Links == nil {
@@ -156,6 +177,19 @@ func (p *pass) link(e *tarstream.Entry) {
 	}
 	p.report.Links[e.Path] = e.Link
 	p.lastDir = ""
+}
+
+func (p *pass) hardLink(e *tarstream.Entry) {
+	if len(e.Link) > longestPath {
+		p.gap(plimsoll.Unreadable, e.Path, "", "the hard link's target is longer than any Linux allows")
+		return
+	}
+	p.hardBytes += len(e.Path) + len(e.Link) + linkCost
+	if p.hardBytes > mostLinkBytes {
+		p.gap(plimsoll.Limited, e.Path, "", fmt.Sprintf("more than %d MiB of hard links in one layer; the others were not looked into", mostLinkBytes>>20))
+		return
+	}
+	p.links = append(p.links, hardLink{e.Path, p.resolve(e.Link), p.entry})
 }
 
 // resolve follows symbolic links that this layer has put in place of the
@@ -223,11 +257,18 @@ func (p *pass) look(ctx context.Context, files tarstream.Files, e *tarstream.Ent
 				continue
 			}
 			if section == nil {
-				p.looked[e.Path] = looked{e.Size, slices.Clone(e.Head)}
+				if len(p.looked) < mostLooked {
+					p.looked[e.Path] = looked{e.Size, slices.Clone(e.Head)}
+				}
 				var err error
 				if section, err = p.content.open(ctx, files, e); err != nil {
 					if ctx.Err() != nil {
 						return ctx.Err()
+					}
+					// The machine's trouble is none of the layer's: a gap
+					// would be kept with the layer's report.
+					if _, ok := errors.AsType[*spoolError](err); ok {
+						return plimsoll.WithHint(err, "make room for temporary files, or name another directory for them in TMPDIR")
 					}
 					kind := plimsoll.Unreadable
 					if errors.Is(err, errLimit) {

@@ -202,15 +202,33 @@ func blank(b *plimsoll.BOM, files []*file) string {
 	if len(b.Components) == 0 && len(b.Image.Layers) > 0 {
 		return "no component was recognised in this image"
 	}
-	if b.Distro == nil || slices.ContainsFunc(b.Components, func(c plimsoll.Component) bool { return c.IsOS() || c.Detector == "scalibr" }) {
+	if slices.ContainsFunc(b.Components, isPackaged) {
 		return ""
 	}
+	traces := false
 	for _, f := range files {
 		if c := (plimsoll.Component{Detector: f.Detector}); c.IsOS() {
-			return "" // it is there, and says itself what is wrong with it
+			if len(f.Found.Gaps) > 0 {
+				return "" // it is there, and says itself what is wrong with it
+			}
+			// Lists of files and licences outlive a database that a layer
+			// deleted, or put out of its place.
+			traces = true
 		}
 	}
-	return b.Distro.String() + " without any package database: its packages are not known"
+	switch {
+	case b.Distro != nil:
+		return b.Distro.String() + " without any package database: its packages are not known"
+	case traces:
+		return "files of a package manager without its database: the packages are not known"
+	}
+	return ""
+}
+
+// isPackaged: a component comes from the package manager of a distribution,
+// also of one that osv-scalibr reads.
+func isPackaged(c plimsoll.Component) bool {
+	return c.IsOS() || strings.HasPrefix(c.PURL, "pkg:alpm/") || strings.HasPrefix(c.PURL, "pkg:ebuild/")
 }
 
 // own tells components found in files of OS packages who owns them.

@@ -151,6 +151,9 @@ func (s *Scanner) layer(ctx context.Context, l *image.Layer) (*analyze.Report, e
 		}
 	}
 	report, err := s.layers.Read(ctx, stream, again)
+	if limit, ok := errors.AsType[*tarstream.LimitError](err); ok && limit.Label == "" {
+		limit.Label = l.Label
+	}
 	if err != nil {
 		return nil, err
 	}
