@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -70,61 +69,51 @@ func TestArchive(t *testing.T) {
 // Every source of a real image tells the same: the configuration that skopeo
 // sees. All of its layers verify.
 func TestRealImage(t *testing.T) {
+	t.Parallel()
 	archive := testenv.Image(t, "deb-slim")
 	testenv.Need(t, "skopeo", "gzip")
 	layout := strings.TrimSuffix(archive, ".tar") + ".oci"
 	dir := t.TempDir()
-	run(t, "sh", "-c", `gzip -1 <"$0" >"$1"`, archive, dir+"/image.tar.gz")
-	run(t, "skopeo", "copy", "-q", "oci:"+layout, "oci-archive:"+dir+"/oci.tar:app:1")
-	run(t, "skopeo", "copy", "-q", "oci:"+layout, "docker-archive:"+dir+"/docker.tar:app:1")
-	run(t, "skopeo", "copy", "-q", "--dest-compress-format", "zstd", "oci:"+layout, "oci:"+dir+"/zstd:latest")
-	stdin, err := os.Open(archive)
+	truth, err := parseConfig([]byte(testenv.Run(t, "skopeo", "inspect", "--config", "--raw", "docker-archive:"+archive)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer stdin.Close()
-
-	truth, err := parseConfig(run(t, "skopeo", "inspect", "--config", "--raw", "docker-archive:"+archive))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, o := range map[string]Options{
-		archive:                     {},
-		"oci:" + layout + ":latest": {},
-		"-":                         {Stdin: stdin},
-		dir + "/image.tar.gz":       {},
-		dir + "/oci.tar":            {},
-		"archive:" + dir + "/docker.tar:docker.io/library/app:1": {},
-		"oci:" + dir + "/zstd": {},
+	for name, prepare := range map[string][]string{
+		archive:                     nil,
+		"oci:" + layout + ":latest": nil,
+		"-":                         nil,
+		dir + "/image.tar.gz":       {"sh", "-c", `gzip -1 <"$0" >"$1"`, archive, dir + "/image.tar.gz"},
+		dir + "/oci.tar":            {"skopeo", "copy", "-q", "oci:" + layout, "oci-archive:" + dir + "/oci.tar:app:1"},
+		"archive:" + dir + "/docker.tar:docker.io/library/app:1": {"skopeo", "copy", "-q", "oci:" + layout, "docker-archive:" + dir + "/docker.tar:app:1"},
+		"oci:" + dir + "/zstd": {"skopeo", "copy", "-q", "--dest-compress-format", "zstd", "--dest-compress-level", "1", "oci:" + layout, "oci:" + dir + "/zstd:latest"},
 	} {
-		facts, k := readAll(t, name, o)
-		if len(facts.Layers) != len(truth.RootFS.DiffIDs) || len(facts.Layers) < 3 {
-			t.Fatalf("%s: %d layers, want %d", name, len(facts.Layers), len(truth.RootFS.DiffIDs))
-		}
-		for i, l := range facts.Layers {
-			if l.DiffID != truth.RootFS.DiffIDs[i] {
-				t.Errorf("%s: layer %d is %s, want %s", name, i, l.DiffID, truth.RootFS.DiffIDs[i])
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if prepare != nil {
+				testenv.Run(t, prepare[0], prepare[1:]...)
 			}
-			if l.Step == "" && l.Comment == "" {
-				t.Errorf("%s: layer %d has no step", name, i)
+			stdin, err := os.Open(archive)
+			if err != nil {
+				t.Fatal(err)
 			}
-		}
-		if !slices.Contains(k.entries, "var/lib/dpkg/status") {
-			t.Errorf("%s: no dpkg database among %d entries", name, len(k.entries))
-		}
+			defer stdin.Close()
+			facts, k := readAll(t, name, Options{Stdin: stdin})
+			if len(facts.Layers) != len(truth.RootFS.DiffIDs) || len(facts.Layers) < 3 {
+				t.Fatalf("%d layers, want %d", len(facts.Layers), len(truth.RootFS.DiffIDs))
+			}
+			for i, l := range facts.Layers {
+				if l.DiffID != truth.RootFS.DiffIDs[i] {
+					t.Errorf("layer %d is %s, want %s", i, l.DiffID, truth.RootFS.DiffIDs[i])
+				}
+				if l.Step == "" && l.Comment == "" {
+					t.Errorf("layer %d has no step", i)
+				}
+			}
+			if !slices.Contains(k.entries, "var/lib/dpkg/status") {
+				t.Errorf("no dpkg database among %d entries", len(k.entries))
+			}
+		})
 	}
-}
-
-func run(t testing.TB, name string, arg ...string) []byte {
-	t.Helper()
-	var stderr bytes.Buffer
-	cmd := exec.Command(name, arg...)
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(arg, " "), err, stderr.Bytes())
-	}
-	return out
 }
 
 func TestPassesOverKnownLayers(t *testing.T) {
@@ -254,6 +243,7 @@ func TestAlteredLayer(t *testing.T) {
 
 // The same with a real image: one package's version is changed in place.
 func TestAlteredRealImage(t *testing.T) {
+	t.Parallel()
 	archive := testenv.Image(t, "deb-slim")
 	content, err := os.ReadFile(archive)
 	if err != nil {
@@ -275,7 +265,7 @@ func TestAlteredRealImage(t *testing.T) {
 
 	layout := strings.TrimSuffix(archive, ".tar") + ".oci"
 	altered := filepath.Join(t.TempDir(), "layout")
-	run(t, "cp", "-r", layout, altered)
+	testenv.Run(t, "cp", "-r", layout, altered)
 	blobs, err := filepath.Glob(altered + "/blobs/sha256/*")
 	if err != nil {
 		t.Fatal(err)
@@ -306,6 +296,7 @@ func size(t testing.TB, path string) int64 {
 
 // An archive cut anywhere is an error, never half an image.
 func TestTruncatedArchive(t *testing.T) {
+	t.Parallel()
 	m := makeImage(t, "linux/amd64", 3)
 	for form, files := range map[string][]file{"docker": dockerFiles(t, m), "oci": layoutFiles(indexOf(t, m.entry("")), m)} {
 		whole := tarOf(t, files...)
@@ -533,6 +524,7 @@ func TestMemberTwice(t *testing.T) {
 }
 
 func TestManyLayers(t *testing.T) {
+	t.Parallel()
 	m := withPlainLayers(t, makeImage(t, "linux/amd64", 2000))
 	for _, files := range [][]file{dockerFiles(t, m), layoutFiles(indexOf(t, m.entry("")), m)} {
 		archive := tarOf(t, files...)
@@ -646,7 +638,7 @@ func TestSparseArchive(t *testing.T) {
 	}
 	for _, format := range []string{"gnu", "posix"} {
 		archive := filepath.Join(t.TempDir(), "sparse.tar")
-		run(t, "tar", "--format="+format, "-S", "-C", dir, "-cf", archive, ".")
+		testenv.Run(t, "tar", "--format="+format, "-S", "-C", dir, "-cf", archive, ".")
 		if size(t, archive) > 1<<19 {
 			t.Skip("the file system keeps no holes")
 		}

@@ -121,6 +121,16 @@ func readAll(t testing.TB, name string, o Options) (plimsoll.Image, *taker) {
 	return facts, k
 }
 
+// factsOf tells what an image says of itself; no layer is read.
+func factsOf(t testing.TB, name string, o Options) plimsoll.Image {
+	t.Helper()
+	facts, err := open(t, name, o).Read(t.Context(), Reader{Have: func(plimsoll.Digest) bool { return true }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return facts
+}
+
 // openAndRead gives the first error of opening and reading.
 func openAndRead(ctx context.Context, name string, o Options) (plimsoll.Image, error) {
 	images, err := Open(ctx, name, o)

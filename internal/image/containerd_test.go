@@ -20,10 +20,10 @@ import (
 // TestContainerd holds containerd's store against the OCI layout that its
 // image came from.
 func TestContainerd(t *testing.T) {
-	needRoot(t, "containerd", "ctr", "skopeo")
+	testenv.NeedRoot(t, "containerd", "ctr", "skopeo")
 	layout := strings.TrimSuffix(testenv.Image(t, "deb-slim"), ".tar") + ".oci"
-	want, _ := readAll(t, "oci:"+layout, Options{})
-	dir := shortDir(t)
+	want := factsOf(t, "oci:"+layout, Options{})
+	dir := testenv.ShortDir(t)
 	address := filepath.Join(dir, "c.sock")
 	config := filepath.Join(dir, "config.toml")
 	write(t, config, `version = 2
@@ -33,10 +33,10 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 [grpc]
   address = "`+address+`"
 `)
-	start(t, address, "containerd", "--config", config)
-	ctr := func(args ...string) { run(t, "ctr", append([]string{"--address", address}, args...)...) }
+	testenv.Start(t, testenv.Listens(address), "containerd", "--config", config)
+	ctr := func(args ...string) { testenv.Run(t, "ctr", append([]string{"--address", address}, args...)...) }
 	oci := filepath.Join(dir, "deb-slim.tar")
-	run(t, "skopeo", "copy", "--quiet", "oci:"+layout+":latest", "oci-archive:"+oci+":latest")
+	testenv.Run(t, "skopeo", "copy", "--quiet", "oci:"+layout+":latest", "oci-archive:"+oci+":latest")
 	ctr("-n", "default", "images", "import", "--no-unpack", "--base-name", "docker.io/library/deb-slim", oci)
 	ctr("-n", "default", "images", "tag", "docker.io/library/deb-slim:latest", "example.org:5000/team/slim:v1")
 	ctr("-n", "k8s.io", "images", "import", "--no-unpack", "--base-name", "docker.io/kubelets/own", oci)
@@ -182,7 +182,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 // TestContainerdHangs is about a socket where somebody listens and never
 // answers, or is something else.
 func TestContainerdHangs(t *testing.T) {
-	socket := filepath.Join(shortDir(t), "c.sock")
+	socket := filepath.Join(testenv.ShortDir(t), "c.sock")
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)

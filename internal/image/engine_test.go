@@ -3,7 +3,6 @@
 package image
 
 import (
-	"bytes"
 	"context"
 	"net"
 	"net/http"
@@ -11,7 +10,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,79 +23,12 @@ import (
 	"github.com/plimsoll/plimsoll/internal/testenv"
 )
 
-// needRoot skips tests that start an engine.
-func needRoot(t *testing.T, programs ...string) {
-	t.Helper()
-	testenv.Need(t, programs...)
-	if os.Getuid() != 0 {
-		testenv.Skip(t, "it starts an engine or changes owners, which takes root")
+// dockerAt runs docker commands against the engine at a socket.
+func dockerAt(t *testing.T, socket string) func(args ...string) {
+	return func(args ...string) {
+		t.Helper()
+		testenv.Run(t, "docker", append([]string{"--host", "unix://" + socket}, args...)...)
 	}
-}
-
-// shortDir is a temporary directory whose name leaves room for that of a
-// socket, which may have 107 bytes in all.
-func shortDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "pl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
-// start runs a server until the end of the test, and waits until somebody
-// listens at socket.
-func start(t *testing.T, socket, name string, args ...string) {
-	t.Helper()
-	var said bytes.Buffer
-	cmd := exec.Command(name, args...)
-	cmd.Stdout, cmd.Stderr = &said, &said
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() {
-		if err := cmd.Process.Signal(os.Interrupt); err != nil {
-			return // it has ended
-		}
-		select {
-		case <-ended:
-		case <-time.After(30 * time.Second):
-			t.Errorf("%s did not end", name)
-			_ = cmd.Process.Kill()
-		}
-	})
-	for range 300 {
-		if conn, err := net.Dial("unix", socket); err == nil {
-			conn.Close()
-			return
-		}
-		select {
-		case err := <-ended:
-			t.Fatalf("%s: %v\n%s", name, err, said.String())
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
-	t.Fatalf("%s does not listen at %s", name, socket)
-}
-
-// startDocker runs a Docker Engine of its own and gives its socket.
-func startDocker(t *testing.T, dockerd string, flags ...string) (dir, socket string) {
-	t.Helper()
-	dir = shortDir(t)
-	socket = filepath.Join(dir, "d.sock")
-	start(t, socket, dockerd, append([]string{
-		"--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "x"),
-		"--pidfile", filepath.Join(dir, "pid"), "--host", "unix://" + socket,
-		"--iptables=false", "--bridge=none",
-	}, flags...)...)
-	return dir, socket
 }
 
 // spy stands before an engine's socket, passes everything on and notes what
@@ -141,10 +72,28 @@ func (s *spy) saves() int {
 	return n
 }
 
+// wantKnown reads an image whose layers are all known, and fails unless that
+// gives what was streamed, reads no layer and asks for so many save streams.
+func (s *spy) wantKnown(t *testing.T, img *Image, streamed plimsoll.Image, saves int) {
+	t.Helper()
+	s.saves()
+	k := knows(diffIDs(streamed))
+	got, err := img.Read(t.Context(), k.reader())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(streamed, got); diff != "" {
+		t.Errorf("(-streamed +known):\n%s", diff)
+	}
+	if n := s.saves(); n != saves || len(k.read) != 0 {
+		t.Errorf("saved %d times, want %d; read %v", n, saves, k.read)
+	}
+}
+
 // serveSocket serves HTTP at a socket.
 func serveSocket(t *testing.T, h http.Handler) (socket string) {
 	t.Helper()
-	socket = filepath.Join(shortDir(t), "s.sock")
+	socket = filepath.Join(testenv.ShortDir(t), "s.sock")
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)

@@ -1,19 +1,16 @@
 package image
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -165,18 +162,17 @@ func TestRegistry(t *testing.T) {
 
 // A real registry, filled by a real client.
 func TestRealRegistry(t *testing.T) {
+	t.Parallel()
 	archive := testenv.Image(t, "deb-slim")
-	testenv.Need(t, "docker-registry", "skopeo")
-	host := startRegistry(t)
+	testenv.Need(t, "skopeo")
+	host := testenv.Registry(t)
 	layout := strings.TrimSuffix(archive, ".tar") + ".oci"
-	run(t, "skopeo", "copy", "-q", "--dest-tls-verify=false", "oci:"+layout, "docker://"+host+"/debian/slim:oci")
-	run(t, "skopeo", "copy", "-q", "--dest-tls-verify=false", "--format", "v2s2", "docker-archive:"+archive, "docker://"+host+"/debian/slim:docker")
-	want, err := open(t, layout, Options{}).Read(t.Context(), Reader{Have: func(plimsoll.Digest) bool { return true }})
-	if err != nil {
-		t.Fatal(err)
-	}
+	testenv.Run(t, "skopeo", "copy", "-q", "--dest-tls-verify=false", "oci:"+layout, "docker://"+host+"/debian/slim:oci")
+	testenv.Run(t, "skopeo", "copy", "-q", "--dest-tls-verify=false", "--format", "v2s2", "docker-archive:"+archive, "docker://"+host+"/debian/slim:docker")
+	want := factsOf(t, layout, Options{})
+	o := Options{Keychain: authn.NewMultiKeychain()} // with all patience
 	for _, tag := range []string{"oci", "docker"} {
-		facts, _ := readAll(t, host+"/debian/slim:"+tag, anonymous())
+		facts, _ := readAll(t, host+"/debian/slim:"+tag, o)
 		if len(facts.Layers) != len(want.Layers) {
 			t.Fatalf("%s: %d layers, want %d", tag, len(facts.Layers), len(want.Layers))
 		}
@@ -189,10 +185,10 @@ func TestRealRegistry(t *testing.T) {
 			t.Errorf("digest %s, want %s", facts.Digest, want.Digest)
 		}
 	}
-	_, err = openAndRead(t.Context(), host+"/debian/slim:none", anonymous())
+	_, err := openAndRead(t.Context(), host+"/debian/slim:none", o)
 	wantError(t, err, "404", "MANIFEST_UNKNOWN")
 	// The real one honours ranges.
-	r, err := newRegistry(mustRepo(t, host+"/debian/slim"), anonymous().withDefaults())
+	r, err := newRegistry(mustRepo(t, host+"/debian/slim"), o.withDefaults())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,48 +202,6 @@ func TestRealRegistry(t *testing.T) {
 	if err != nil || start != d.Size-10 || len(rest) != 10 {
 		t.Errorf("a range from %d: got %d bytes from %d, %v", d.Size-10, len(rest), start, err)
 	}
-}
-
-// startRegistry starts Debian's docker-registry on a free port.
-func startRegistry(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	host := l.Addr().String()
-	l.Close()
-	dir := t.TempDir()
-	config := filepath.Join(dir, "config.yml")
-	text := fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %s}\n", dir, host)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("docker-registry", "serve", config)
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	go func() {
-		for s := bufio.NewScanner(stderr); s.Scan(); {
-		}
-	}()
-	for range 200 {
-		if resp, err := http.Get("http://" + host + "/v2/"); err == nil {
-			resp.Body.Close()
-			return host
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Fatal("docker-registry did not start")
-	return ""
 }
 
 func TestRefusals(t *testing.T) {

@@ -118,7 +118,7 @@ func TestDirectoryAgainstTar(t *testing.T) {
 		t.Errorf("gaps: %+v", gaps)
 	}
 	archive := filepath.Join(t.TempDir(), "tree.tar")
-	run(t, "tar", "-C", dir, "--hard-dereference", "-cf", archive, ".")
+	testenv.Run(t, "tar", "-C", dir, "--hard-dereference", "-cf", archive, ".")
 	f, err := os.Open(archive)
 	if err != nil {
 		t.Fatal(err)

@@ -44,6 +44,7 @@ func Start(t testing.TB, ready func() bool, name string, args ...string) {
 	var said bytes.Buffer
 	cmd := exec.Command(name, args...)
 	cmd.Stdout, cmd.Stderr = &said, &said
+	cmd.WaitDelay = 10 * time.Second // for its children, which have the same output
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
