@@ -3,6 +3,7 @@ package scan_test
 import (
 	"archive/zip"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -149,7 +150,8 @@ func affectedByDpkg(t *testing.T, r record, source, version string) bool {
 func dpkg(t *testing.T, a, op, b string) bool {
 	t.Helper()
 	err := exec.Command("dpkg", "--compare-versions", a, op, b).Run()
-	if _, ok := err.(*exec.ExitError); err != nil && !ok {
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
 	return err == nil
