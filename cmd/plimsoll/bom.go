@@ -42,6 +42,9 @@ EXIT STATUS
 			if err := oneOf("--format", format, "table", "json", "cyclonedx", "spdx"); err != nil {
 				return err
 			}
+			if err := checkOutput(output); err != nil {
+				return err
+			}
 			boms, err := f.boms(c, list[0])
 			if err != nil {
 				return err

@@ -15,6 +15,7 @@ func newCache() *cobra.Command {
 		Long: `A layer is named by its content, so what was found in it is kept and never read
 again while the detectors are the same. The cache may be deleted at any time.`,
 	}
+	group(c)
 	var dir string
 	c.PersistentFlags().StringVar(&dir, "cache-dir", "", "directory of the cache (default $PLIMSOLL_CACHE or plimsoll in the user's cache directory)")
 	c.AddCommand(&cobra.Command{

@@ -28,6 +28,7 @@ func newDB() *cobra.Command {
 		Long: `The advisory file is what scans compare with: one SQLite file that any number of
 processes read at once, and that a new one replaces as a whole.`,
 	}
+	group(c)
 	c.PersistentFlags().StringVar(&path, "db", "", "advisory file (default $PLIMSOLL_DB or plimsoll/advisories.db in the user's data directory)")
 	c.AddCommand(&cobra.Command{
 		Use:   "import FILE|DIR...",

@@ -57,6 +57,11 @@ func (f *imageFlags) scanner(c *cobra.Command) (*scan.Scanner, *term.Progress, e
 	if f.parallel < 1 {
 		return nil, nil, usageError{fmt.Errorf("--parallel %d: at least 1", f.parallel)}
 	}
+	for flag, n := range map[string]int64{"--max-entries": f.limits.Entries, "--max-nesting": int64(f.limits.Nesting), "--max-ratio": f.limits.Ratio} {
+		if n < 1 {
+			return nil, nil, usageError{fmt.Errorf("%s %d: at least 1", flag, n)}
+		}
+	}
 	o := image.Options{
 		Platform:     f.platform,
 		AllPlatforms: f.allPlatforms,

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,10 +18,26 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	status := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
-	stop()
-	os.Exit(status)
+	status := make(chan int, 1)
+	go func() { status <- run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr) }()
+	select {
+	case s := <-status:
+		os.Exit(s)
+	case <-ctx.Done():
+	}
+	stop() // a second signal ends the program at once
+	select {
+	case s := <-status:
+		os.Exit(s)
+	case <-time.After(patience):
+		// Nothing ends the reading of a pipe whose writer is silent.
+		fmt.Fprintln(os.Stderr, "plimsoll: interrupted")
+		os.Exit(exitError)
+	}
 }
+
+// patience is how long an interrupted command may take to clean up.
+const patience = 2 * time.Second
 
 // Exit statuses; every command's help documents those it uses.
 const (
@@ -89,8 +106,26 @@ A first run without any image at hand:
 		return plimsoll.WithHint(usageError{err}, c.CommandPath()+" --help lists the flags")
 	})
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveDefault)
+	group(root)
 	root.AddCommand(newScan(), newBOM(), newDB(), newCache(), newDemo(), newMan(), newVersion())
 	return root
+}
+
+// group makes c a command that only has others below it: alone it prints its
+// help, and a name that is none of theirs is a usage error.
+func group(c *cobra.Command) {
+	c.SuggestionsMinimumDistance = 2
+	c.Args = func(c *cobra.Command, list []string) error {
+		if len(list) == 0 {
+			return nil
+		}
+		hint := c.CommandPath() + " --help lists the commands"
+		if near := c.SuggestionsFor(list[0]); len(near) > 0 {
+			hint = "did you mean " + c.CommandPath() + " " + near[0] + "?"
+		}
+		return plimsoll.WithHint(usageError{fmt.Errorf("unknown command %q for %q", list[0], c.CommandPath())}, hint)
+	}
+	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 }
 
 // args makes the mistakes in a command's arguments usage errors.

@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"os/exec"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -39,6 +41,40 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"mklayout": mkLayout},
 	})
+}
+
+// Ctrl-C ends a scan that waits for a pipe whose writer says nothing more.
+func TestInterrupted(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer write.Close()
+	var stderr bytes.Buffer
+	cmd := exec.Command(exe)
+	cmd.Args = []string{"plimsoll", "scan", "--no-cache", "-"}
+	cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+t.TempDir(), "PLIMSOLL_DB=")
+	cmd.Stdin, cmd.Stderr = read, &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// More than a pipe holds: when it is taken, the scan is in its middle.
+	if _, err := write.Write(make([]byte, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	kill := time.AfterFunc(10*patience, func() { _ = cmd.Process.Kill() })
+	defer kill.Stop()
+	_ = cmd.Wait()
+	if got := cmd.ProcessState.ExitCode(); got != exitError || stderr.String() != "plimsoll: interrupted\n" {
+		t.Errorf("exit status %d, %q", got, &stderr)
+	}
 }
 
 // mkLayout writes an OCI layout of gzip layers: mklayout LAYOUT LAYERDIR...

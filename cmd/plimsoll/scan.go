@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -72,6 +74,9 @@ EXIT STATUS
 		Args: args(cobra.ExactArgs(1), "name one image: plimsoll scan IMAGE"),
 		RunE: func(c *cobra.Command, list []string) error {
 			if err := oneOf("--format", f.format, "table", "json"); err != nil {
+				return err
+			}
+			if err := checkOutput(f.output); err != nil {
 				return err
 			}
 			results, err := scanImage(c, &f, list[0])
@@ -159,11 +164,39 @@ func (f *imageFlags) boms(c *cobra.Command, name string) ([]*plimsoll.BOM, error
 	return s.BOMs(c.Context(), name)
 }
 
+// checkOutput finds before a long scan what would keep its result from being
+// written.
+func checkOutput(output string) error {
+	if output == "" || output == "-" {
+		return nil
+	}
+	if info, err := os.Stat(output); err == nil && info.IsDir() {
+		return usageError{fmt.Errorf("--output %s: it is a directory", output)}
+	}
+	if _, err := os.Stat(filepath.Dir(output)); err != nil {
+		return usageError{fmt.Errorf("--output %s: %w", output, err)}
+	}
+	return nil
+}
+
 // writeTo writes to standard output, or to a file that is only there when it
-// is complete.
+// is complete. What is no regular file, such as /dev/null, is written to and
+// never replaced.
 func writeTo(c *cobra.Command, output string, write func(io.Writer) error) error {
 	if output == "" || output == "-" {
 		return write(c.OutOrStdout())
+	}
+	if info, err := os.Stat(output); err == nil {
+		if !info.Mode().IsRegular() {
+			f, err := os.OpenFile(output, os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			return errors.Join(write(f), f.Close())
+		}
+		if output, err = filepath.EvalSymlinks(output); err != nil {
+			return err
+		}
 	}
 	tmp, err := os.CreateTemp(filepath.Dir(output), "."+filepath.Base(output)+"-")
 	if err != nil {
