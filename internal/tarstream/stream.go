@@ -115,6 +115,9 @@ func Open(ctx context.Context, r io.Reader, o Options) (*Stream, error) {
 		}
 		s.stored = newPipe(ctx, source, want)
 		s.plain = s.stored
+		if o.DiffID != "" && o.DiffID.Algorithm() != want.Algorithm() {
+			s.plain = newPipe(ctx, s.stored, o.DiffID) // for its other hash
+		}
 	} else {
 		s.stored = newPipe(ctx, source, o.Digest)
 		s.plain = newPipe(ctx, &inflater{open: inflate, stored: s.stored, o: &s.o}, o.DiffID)

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha512"
 	"errors"
 	"fmt"
 	"io"
@@ -225,6 +226,28 @@ func TestAltered(t *testing.T) {
 				t.Errorf("error %q does not name the layer and %q", err, c.want)
 			}
 		})
+	}
+}
+
+// A descriptor's digest may be of another algorithm than the diff ID, also of
+// a layer that is not compressed.
+func TestTwoAlgorithms(t *testing.T) {
+	tarball := layer(t, [2]string{"a", "content"})
+	long := func(b []byte) plimsoll.Digest { return plimsoll.Digest(fmt.Sprintf("sha512:%x", sha512.Sum512(b))) }
+	diffID := plimsoll.SHA256(tarball)
+	for _, stored := range [][]byte{tarball, gzipped(t, tarball)} {
+		_, s, err := scan(t, stored, tarstream.Options{Digest: long(stored), DiffID: diffID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.DiffID() != diffID || s.Digest() != long(stored) {
+			t.Errorf("diff ID %s, digest %s", s.DiffID(), s.Digest())
+		}
+		for _, o := range []tarstream.Options{{Digest: long(stored), DiffID: plimsoll.SHA256(nil)}, {Digest: long(nil), DiffID: diffID}} {
+			if _, _, err := scan(t, stored, o); err == nil || !strings.Contains(err.Error(), "was altered") {
+				t.Errorf("error %v", err)
+			}
+		}
 	}
 }
 
