@@ -48,6 +48,9 @@ for line in sys.stdin:
 	} {
 		t.Run(tt.ecosystem, func(t *testing.T) {
 			testenv.Need(t, tt.command[0])
+			if tt.ecosystem == "Debian" {
+				testenv.Need(t, "dpkg") // which sh asks
+			}
 			for _, f := range tt.files {
 				if _, err := os.Stat(f); err != nil {
 					testenv.Skip(t, "needs "+f)
