@@ -488,3 +488,18 @@ func FuzzDecodeReport(f *testing.F) {
 		analyze.Merge(plimsoll.Image{Layers: make([]plimsoll.Layer, 2)}, []*analyze.Report{r, r})
 	})
 }
+
+// A layer with more packages than any real one is bounded, and says so.
+func TestMostFound(t *testing.T) {
+	var files []file
+	for i := range 50_003 {
+		files = append(files, file{fmt.Sprintf("%d/%d.note", i/1000, i), fmt.Sprintf("p%d 1", i)})
+	}
+	b := merge(read(t, plimsoll.DefaultLimits(), true, files...))
+	if len(b.Components) != 50_000 {
+		t.Errorf("%d components", len(b.Components))
+	}
+	if len(b.Gaps) != 1 || b.Gaps[0].Kind != plimsoll.Limited || !strings.HasPrefix(b.Gaps[0].Reason, "components in 3 more files") {
+		t.Errorf("gaps %v", b.Gaps)
+	}
+}

@@ -30,6 +30,9 @@ const (
 	// mostLooked files are remembered in case a hard link to one follows. Of
 	// the others only the name of such a link is known.
 	mostLooked = 20_000
+	// mostFound files of one layer in which something was found are kept: some
+	// 2 KiB each. The fullest real layers have a fifth of that.
+	mostFound = 50_000
 )
 
 // Layers reads layers with a fixed set of detectors. Its methods may be called
@@ -74,6 +77,7 @@ type pass struct {
 	looked  map[string]looked // files that some detector wanted, by path
 	links   []hardLink
 	dropped int // gaps beyond mostGaps
+	kept    int // files in which something was found, also those beyond mostFound
 
 	symbolicBytes, hardBytes int // of report.Links and links
 
@@ -285,10 +289,20 @@ func (p *pass) look(ctx context.Context, files tarstream.Files, e *tarstream.Ent
 			if err != nil {
 				got = &plimsoll.Found{Gaps: []plimsoll.Gap{{Kind: plimsoll.Unreadable, Reason: err.Error()}}}
 			}
-			p.found = append(p.found, found{name.at, report(f, d, got)})
+			p.keep(found{name.at, report(f, d, got)})
 		}
 	}
 	return nil
+}
+
+// keep adds what was found in one file, as long as there is room.
+func (p *pass) keep(f found) {
+	if !isEmpty(&f.Found) {
+		if p.kept++; p.kept > mostFound {
+			return
+		}
+	}
+	p.found = append(p.found, f)
 }
 
 // report fills in what a detector need not say.
@@ -345,7 +359,7 @@ func (p *pass) hardLinks(ctx context.Context, again func() (tarstream.Files, fun
 			}
 			for _, r := range byTarget[target] {
 				if r.Detector == d.Name() {
-					p.found = append(p.found, found{link.at, renamed(r, link.path)})
+					p.keep(found{link.at, renamed(r, link.path)})
 					continue detectors
 				}
 			}
@@ -428,6 +442,12 @@ func (p *pass) finish() *Report {
 		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Detector, b.Detector))
 	})
 	p.report.Hides = p.names.hides()
+	if p.kept > mostFound {
+		p.report.Gaps = append(p.report.Gaps, plimsoll.Gap{
+			Kind: plimsoll.Limited, Layer: plimsoll.NoLayer,
+			Reason: fmt.Sprintf("components in %d more files; of one layer the first %d files with components are listed", p.kept-mostFound, mostFound),
+		})
+	}
 	if p.dropped > 0 {
 		p.report.Gaps = append(p.report.Gaps, plimsoll.Gap{
 			Kind: plimsoll.Limited, Layer: plimsoll.NoLayer,

@@ -14,7 +14,7 @@ import (
 )
 
 // reportVersion changes with the form or meaning of Report.
-const reportVersion = 2
+const reportVersion = 3
 
 // Report is everything that merging needs to know of one layer. It depends on
 // the layer's content and on what Key names, on nothing else.
