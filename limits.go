@@ -24,7 +24,7 @@ func DefaultLimits() Limits {
 	return Limits{
 		Memory:   150 << 20,
 		Spool:    2 << 30,
-		Entries:  2_000_000,
+		Entries:  1_000_000,
 		Nesting:  8,
 		Ratio:    200,
 		FileSize: 1 << 30,

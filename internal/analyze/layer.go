@@ -135,8 +135,8 @@ func (p *pass) run(ctx context.Context, files tarstream.Files) error {
 		}
 		e.Path = p.resolve(e.Path)
 		// The stream bounds its entries, but not the directories in their names.
-		if int64(len(p.names.seen))/2 > p.Limits.Entries {
-			return &tarstream.LimitError{What: fmt.Sprintf("its entries name more than %d directories", p.Limits.Entries), Flag: "--max-entries"}
+		if int64(len(p.names.seen))/3*2 > p.Limits.Entries {
+			return &tarstream.LimitError{What: fmt.Sprintf("its entries name more than %d files and directories", p.Limits.Entries/2*3), Flag: "--max-entries"}
 		}
 		if e.Kind != tarstream.Whiteout && e.Kind != tarstream.Opaque {
 			delete(p.report.Links, e.Path) // what stood there in this layer
