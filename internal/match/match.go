@@ -108,12 +108,13 @@ func (m *matcher) questions() ([]question, error) {
 			m.gap("no advisories for "+c.Ecosystem+" in the advisory file", c)
 			continue
 		}
-		if c.Ecosystem == "Maven" && !strings.Contains(asks(c)[0].name, ":") {
+		questions := asks(c)
+		if c.Ecosystem == "Maven" && !strings.Contains(questions[0].name, ":") {
 			m.gap("without the group that Maven advisories are found by", c)
 			continue
 		}
 		before := len(all)
-		for _, q := range asks(c) {
+		for _, q := range questions {
 			q.component = i
 			q.name = advisory.Key(q.ecosystem, q.name)
 			if q.name != "" && plausible(q.ecosystem, q.version) {
